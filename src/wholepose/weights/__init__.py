@@ -1,0 +1,1 @@
+"""Weights: model cards, the registry, the cache, downloads and the embedded models."""
