@@ -1,0 +1,160 @@
+"""Times each stage from a decoded photo to keypoints, and what training needs, and prints a table.
+
+    python benchmarks/speed.py                     # stages on one core, embedded model
+    python benchmarks/speed.py --network           # adds HRNet-W48 384x288: ONNX Runtime beside eager PyTorch
+    python benchmarks/speed.py --json speed.json
+
+The right column gives the reference, MMPose 0.29 on a similar CPU (2 cores), where it was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    stage: str
+    milliseconds: float
+    spread: float
+    reference: str
+
+
+def measure(run: Callable[[], object], *, seconds: float = 1.0, per_call: int = 1) -> tuple[float, float]:
+    """Median and interquartile range of one unit of work, in milliseconds."""
+    run()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 5 or time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - start) * 1e3 / per_call)
+    quartiles = statistics.quantiles(times, n=4)
+    return statistics.median(times), quartiles[2] - quartiles[0]
+
+
+def stage_rows() -> list[Row]:
+    """Everything but the network, for one person at 384x288, on one core."""
+    import cv2
+    import numpy as np
+
+    from wholepose.draw import draw_poses
+    from wholepose.geometry import crop_image, crop_matrices, crop_regions, invert_affine, transform_points
+    from wholepose.heatmaps import decode, encode
+    from wholepose.images import load_image
+    from wholepose.poses import Poses
+    from wholepose.skeletons import HALPE136
+
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(0)
+    size = (384, 288)
+    image = cv2.resize(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
+    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    box = np.array([[200.0, 60.0, 400.0, 440.0]])
+    centers, sizes = crop_regions(box, size[1] / size[0])
+    matrix = crop_matrices(centers, sizes, size)[0]
+    crop = crop_image(image, matrix, size)
+    points = rng.uniform([20, 20], [268, 364], (1, 136, 2))
+    heatmaps = encode(points, np.ones((1, 136)), (96, 72))[0]
+    heatmaps += rng.normal(0, 0.01, heatmaps.shape).astype(np.float32)
+    mean = np.array([0.485, 0.456, 0.406], dtype=np.float32) * 255
+    factor = 1 / (np.array([0.229, 0.224, 0.225], dtype=np.float32) * 255)
+
+    def cut() -> object:
+        regions = crop_regions(box, size[1] / size[0])
+        return crop_image(image, crop_matrices(*regions, size)[0], size)
+
+    def normalise() -> object:
+        return np.ascontiguousarray(((crop - mean) * factor).transpose(2, 0, 1))
+
+    def read() -> object:
+        found = decode(heatmaps)
+        return transform_points(found.coordinates[0] * 4, invert_affine(matrix))
+
+    poses = Poses(
+        keypoints=transform_points(points, invert_affine(matrix)[None]).astype(np.float32),
+        scores=np.ones((1, 136), dtype=np.float32),
+        boxes=box.astype(np.float32),
+        box_scores=np.ones(1, dtype=np.float32),
+        skeleton=HALPE136,
+    )
+    rows = [
+        Row("decode JPEG 640x480", *measure(lambda: load_image(encoded)), "-"),
+        Row("cut the crop", *measure(cut), "8.3 with normalise"),
+        Row("normalise (inside the graph when exported)", *measure(normalise), ""),
+        Row("decode 136 heatmaps, with covariance", *measure(read), "41 (0.29), 17 (1.3.2)"),
+        Row("draw one person", *measure(lambda: draw_poses(image, poses)), "-"),
+    ]
+    budget = sum(row.milliseconds for row in rows[1:4])
+    return [*rows, Row("crop + normalise + decode (budget 2)", budget, 0.0, "49")]
+
+
+def embedded_rows(threads: int) -> list[Row]:
+    """The embedded models end to end: one person in a 640x480 photo."""
+    import numpy as np
+
+    from wholepose import PoseEstimator, load_image
+
+    picture = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
+    image = np.ascontiguousarray(np.pad(load_image(picture), ((0, 0), (64, 64), (0, 0)), mode="edge")[:480])
+    estimator = PoseEstimator.from_pretrained(threads=threads)
+    whole = [[0, 0, image.shape[1], image.shape[0]]]
+    return [
+        Row(f"embedded model, given box, {threads} threads", *measure(lambda: estimator.predict(image, whole)), "-"),
+        Row(f"embedded detector and model, {threads} threads", *measure(lambda: estimator.predict(image)), "-"),
+    ]
+
+
+def network_rows() -> list[Row]:
+    """HRNet-W48 at 384x288 with random weights: ONNX Runtime (decode inside) beside eager PyTorch."""
+    import numpy as np
+    import torch
+
+    from wholepose.export import export_onnx
+    from wholepose.models.posenet import build_model
+    from wholepose.runtimes import load_runtime
+    from wholepose.weights import ModelCard
+
+    torch.manual_seed(0)
+    model = build_model("hrnet_w48", 136).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    card = ModelCard(
+        name="speed", arch="hrnet_w48", skeleton="halpe136", input_size=(384, 288), licence="-", source="random weights"
+    )
+    crops = np.random.default_rng(0).integers(0, 256, (1, 384, 288, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(model, card, Path(folder) / "w48.onnx")
+        runtime = load_runtime(Path(folder) / "w48.onnx", runtime="onnx")
+        normalised = torch.randn(1, 3, 384, 288)
+        with torch.inference_mode():
+            eager = Row("HRNet-W48 384x288, eager PyTorch", *measure(lambda: model(normalised), seconds=15), "750-980")
+        ours = Row("HRNet-W48 384x288, ONNX Runtime, decode inside", *measure(lambda: runtime.predict(crops), seconds=15), "")
+    return [eager, ours, Row("ratio eager / ONNX Runtime", eager.milliseconds / ours.milliseconds, 0.0, "")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", action="store_true", help="time HRNet-W48 on ONNX Runtime and PyTorch (minutes)")
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    options = parser.parse_args()
+    rows = stage_rows() + embedded_rows(os.cpu_count() or 1)
+    if options.network:
+        rows += network_rows()
+    print(f"{'stage':<52}{'median ms':>10}{'IQR':>8}   reference, ms")
+    for row in rows:
+        print(f"{row.stage:<52}{row.milliseconds:>10.2f}{row.spread:>8.2f}   {row.reference}")
+    if options.json:
+        options.json.write_text(json.dumps([row._asdict() for row in rows], indent=1))
+
+
+if __name__ == "__main__":
+    main()

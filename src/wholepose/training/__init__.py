@@ -1,0 +1,1 @@
+"""Training: recipes, targets, loss, optimiser and schedule, checkpoints, the trainer. Needs the [train] extra."""
