@@ -24,6 +24,7 @@ COORDINATE_DECIMALS = 3
 SCORE_DECIMALS = 5
 COVARIANCE_DECIMALS = 4
 
+_LONGEST_SUFFIX = 16  # file names have a limit; no format that goes by its suffix needs more
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -42,10 +43,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         A path in the same folder with the same suffix. Nothing is there yet; the caller creates it.
 
     Raises:
-        OSError: The disk is full, the folder is missing or may not be written to; it names ``path``.
+        OSError: The disk is full, the folder is missing or may not be written to, or ``path`` is a folder, a device or a
+            pipe; it names ``path``.
     """
     final = Path(path)
-    temporary = final.with_name(f".wholepose-{secrets.token_hex(8)}{final.suffix}")
+    if final.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(final))
+    if final.exists() and not final.is_file():  # a rename would put a file in the place of /dev/null
+        raise OSError(errno.EINVAL, "is a device or a pipe, not a file to write", os.fspath(final))
+    suffix = final.suffix if len(final.suffix) <= _LONGEST_SUFFIX else ""
+    temporary = final.with_name(f".wholepose-{secrets.token_hex(8)}{suffix}")
     try:
         yield temporary
         _sync(temporary)

@@ -239,8 +239,8 @@ def _triples(poses: Poses) -> list[list[float]]:
 
 
 def _is_empty(index: object) -> bool:
-    """Whether an index is an empty list or array, whose dtype says nothing."""
-    return isinstance(index, (list, tuple)) and len(index) == 0
+    """Whether an index is a list or array of nothing, whose dtype says nothing either."""
+    return isinstance(index, (list, tuple, np.ndarray)) and np.size(index) == 0 and np.asarray(index).dtype != np.bool_
 
 
 def _frozen(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:

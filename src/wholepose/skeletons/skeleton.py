@@ -98,12 +98,15 @@ class Skeleton:
 
     @cached_property
     def keypoint_colors(self) -> NDArray[np.uint8]:
-        """(K, 3) uint8 RGB, read-only: the colour of an edge that ends there, else of one that starts there."""
+        """(K, 3) uint8 RGB, read-only: the colour of the first edge that touches a keypoint.
+
+        White where no edge does, and where edges of several colours meet in a keypoint that has no mirror, as in a nose.
+        """
         colors = np.full((self.num_keypoints, 3), 255, dtype=np.uint8)
-        for edge in reversed(self.edges):
-            colors[edge.start] = edge.color
-        for edge in reversed(self.edges):
-            colors[edge.end] = edge.color
+        for keypoint in range(self.num_keypoints):
+            touching = [edge.color for edge in self.edges if keypoint in (edge.start, edge.end)]
+            if touching and (len(set(touching)) == 1 or self.flip_indices[keypoint] != keypoint):
+                colors[keypoint] = touching[0]
         colors.setflags(write=False)
         return colors
 

@@ -93,9 +93,9 @@ def _sides(left_color: Color, right_color: Color, *lines: tuple[str, str]) -> li
     return [(a.format(side), b.format(side), color) for side, color in colors.items() for a, b in lines]
 
 
-def _trunk(neck: str, hip: str, head: str | None) -> list[Line]:
-    """A trunk with a spine, whose keypoints have other names in each skeleton."""
-    spine: list[Line] = [(hip, neck, _MIDDLE)] if head is None else [(hip, neck, _MIDDLE), (neck, head, _MIDDLE)]
+def _trunk(hip: str, neck: str, head: str) -> list[Line]:
+    """A trunk that hangs on its spine, whose keypoints have other names in each skeleton."""
+    spine: list[Line] = [(hip, neck, _MIDDLE), (neck, head, _MIDDLE)]
     shoulders = _sides(_LEFT_ARM, _RIGHT_ARM, (neck, "{}_shoulder"))
     return [*spine, *shoulders, *_sides(_LEFT_LEG, _RIGHT_LEG, (hip, "{}_hip"))]
 
@@ -129,7 +129,9 @@ _FLAT_TRUNK: list[Line] = [
     *_sides(_LEFT_LEG, _RIGHT_LEG, ("{}_shoulder", "{}_hip")),
 ]
 _WRISTS = _sides(_LEFT_ARM, _RIGHT_ARM, ("{}_wrist", "{}_hand_root"))
-_HALPE_BODY = [*_trunk("neck", "hip", "head"), *_ARMS, *_LEGS, *_HEAD]
+# Neck and mid hip are seldom labelled, so the trunk must not hang on them alone.
+_HALPE_SPINE: list[Line] = [("hip", "neck", _MIDDLE), ("neck", "head", _MIDDLE)]
+_HALPE_BODY = [*_ARMS, *_LEGS, *_HEAD, *_FLAT_TRUNK, *_HALPE_SPINE]
 _FACE_AND_HANDS = [*_face(), *_WRISTS, *_hand("left_"), *_hand("right_")]
 
 
@@ -170,13 +172,13 @@ HALPE136 = _skeleton("halpe136", {**_HALPE26_PARTS, **_FACE_AND_HAND_PARTS}, [*_
 HALPE26 = _skeleton("halpe26", _HALPE26_PARTS, [*_HALPE_BODY, *_FEET])
 """The body and feet of Halpe-FullBody."""
 
-COCO17 = _skeleton("coco17", {"body": _BODY17}, [*_FLAT_TRUNK, *_ARMS, *_LEGS, *_HEAD])
+COCO17 = _skeleton("coco17", {"body": _BODY17}, [*_ARMS, *_LEGS, *_HEAD, *_FLAT_TRUNK])
 """COCO person keypoints."""
 
 COCO_WHOLEBODY133 = _skeleton(
     "coco_wholebody133",
     {"body": _BODY17, "feet": _COCO_FEET, **_FACE_AND_HAND_PARTS},
-    [*_FLAT_TRUNK, *_ARMS, *_LEGS, *_HEAD, *_FEET, *_FACE_AND_HANDS],
+    [*_ARMS, *_LEGS, *_HEAD, *_FLAT_TRUNK, *_FEET, *_FACE_AND_HANDS],
     [*(_SIGMAS[name] for name in _BODY17), *_COCO_FEET_SIGMAS, *_COCO_FACE_SIGMAS, *_COCO_HAND_SIGMAS * 2],
 )
 """COCO-WholeBody: like Halpe without head top, neck and mid hip, with the feet in another order and its own sigmas."""
@@ -197,21 +199,14 @@ MPII16 = _skeleton(
             *_ACROSS_THE_ARMS,
         )
     },
-    [*_trunk("thorax", "pelvis", "upper_neck"), ("upper_neck", "head_top", _MIDDLE), *_ARMS, *_LEGS],
+    [*_ARMS, *_LEGS, *_trunk("pelvis", "thorax", "upper_neck"), ("upper_neck", "head_top", _MIDDLE)],
 )
 """MPII Human Pose."""
 
 LSP14 = _skeleton(
     "lsp14",
     {"body": (*_RIGHT_LEG_UP, *_LEFT_LEG_DOWN, *_ACROSS_THE_ARMS, "neck", "head_top")},
-    [
-        ("neck", "head_top", _MIDDLE),
-        ("left_hip", "right_hip", _MIDDLE),
-        *_sides(_LEFT_ARM, _RIGHT_ARM, ("neck", "{}_shoulder")),
-        *_sides(_LEFT_LEG, _RIGHT_LEG, ("{}_shoulder", "{}_hip")),
-        *_ARMS,
-        *_LEGS,
-    ],
+    [*_ARMS, *_LEGS, *_FLAT_TRUNK, ("neck", "head_top", _MIDDLE)],
 )
 """Leeds Sports Pose."""
 
@@ -226,7 +221,7 @@ OPENPOSE_BODY25 = _skeleton(
         ),
         "feet": _COCO_FEET,
     },
-    [*_trunk("neck", "mid_hip", "nose"), *_ARMS, *_LEGS, *_HEAD, *_FEET],
+    [*_ARMS, *_LEGS, *_HEAD, *_trunk("mid_hip", "neck", "nose"), *_FEET],
 )
 """OpenPose BODY_25; its neck and mid hip are by definition the middle of the shoulders and of the hips."""
 
