@@ -1,0 +1,1 @@
+"""HRNet pose networks in PyTorch, their checkpoints, and decoding on the device."""
