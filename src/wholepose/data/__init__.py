@@ -7,6 +7,15 @@ from typing import Any
 
 _EXPORTS = {
     "AnnotationSet": "annotations",
+    "AugmentConfig": "augment",
+    "Batch": "dataset",
+    "BatchSampler": "sampler",
+    "NO_AUGMENTATION": "augment",
+    "PhotoStore": "photos",
+    "PoseDataset": "dataset",
+    "Sample": "dataset",
+    "Source": "dataset",
+    "collate": "dataset",
     "read_annotations": "annotations",
 }
 

@@ -51,6 +51,7 @@ class AnnotationSet:
             only 17 keypoints there. Counted from ``visibility`` where the file has none.
         labelled: (K,) bool: the keypoints that the set labels at all. The rest say nothing about anybody.
         repeated_images: How many entries of the file repeated an image word for word; they are dropped.
+        repeated_people: Likewise for people.
         suspects: (N,) bool: the file itself doubts that left and right are right (``suspect_left_right``).
     """
 
@@ -72,6 +73,7 @@ class AnnotationSet:
     counts: NDArray[np.int64]
     labelled: NDArray[np.bool_]
     repeated_images: int
+    repeated_people: int
     suspects: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
@@ -188,6 +190,7 @@ def read_annotations(
         counts=np.where(raw.counts >= 0, raw.counts, (raw.visibility > 0).sum(axis=1)),
         labelled=labelled,
         repeated_images=raw.repeated_images,
+        repeated_people=raw.repeated_people,
         suspects=raw.suspects,
     )
 

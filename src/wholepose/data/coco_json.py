@@ -39,6 +39,7 @@ class RawAnnotations:
         counts: (N,) ``num_keypoints``, -1 where missing.
         labelled: (K,) keypoints that the set labels at all.
         repeated_images: Entries dropped because they repeat an image word for word.
+        repeated_people: Likewise for people.
         suspects: (N,) entries with ``suspect_left_right``.
     """
 
@@ -57,6 +58,7 @@ class RawAnnotations:
     counts: NDArray[np.int64]
     labelled: NDArray[np.bool_]
     repeated_images: int
+    repeated_people: int
     suspects: NDArray[np.bool_]
 
 
@@ -80,13 +82,7 @@ def parse(document: Mapping[str, Any], source_skeleton: Skeleton | None, problem
     problems.check()
     category_id, names = _category(tables["categories"], tables["annotations"], problems)
     image_rows, image_names, sizes, repeated = _images(tables["images"], problems)
-    rows = [
-        (position, row)
-        for position, row in enumerate(tables["annotations"])
-        if row.get("category_id", category_id) == category_id
-    ]
-    people = [row for _, row in rows]
-    entries = [f"annotation {position} (id {show(row.get('id'))})" for position, row in rows]
+    people, entries, repeated_people = _of_category(tables["annotations"], category_id)
     wholebody = any("face_kpts" in row or "lefthand_kpts" in row for row in people)
     skeleton, order = _skeleton(names, people, wholebody, source_skeleton, problems)
     problems.check()
@@ -117,6 +113,7 @@ def parse(document: Mapping[str, Any], source_skeleton: Skeleton | None, problem
         counts=counts,
         labelled=labelled,
         repeated_images=repeated,
+        repeated_people=repeated_people,
         suspects=np.array([bool(row.get("suspect_left_right")) for row in people], dtype=np.bool_),
     )
 
@@ -131,6 +128,24 @@ def _table(document: Mapping[str, Any], name: str, problems: Problems) -> list[M
         if not isinstance(row, dict):
             problems.add(f"{name}[{position}]", "entry", f"must be an object, not {show(row)}")
     return table
+
+
+def _of_category(
+    table: Sequence[Mapping[str, Any]], category_id: int
+) -> tuple[list[Mapping[str, Any]], list[str], int]:
+    """The people, what messages call them, and how many more repeated one of them word for word."""
+    people, entries, repeated = [], [], 0
+    first: dict[object, Mapping[str, Any]] = {}
+    for position, row in enumerate(table):
+        if row.get("category_id", category_id) != category_id:
+            continue
+        key = row.get("id")
+        if isinstance(key, int) and first.setdefault(key, row) is not row and first[key] == row:
+            repeated += 1
+            continue
+        people.append(row)
+        entries.append(f"annotation {position} (id {show(key)})")
+    return people, entries, repeated
 
 
 def _category(
@@ -192,7 +207,7 @@ def _skeleton(
             problems.add(
                 "category 'person'",
                 "keypoints",
-                f"lists no names, and no known skeleton has {count} keypoints ({', '.join(map(str, _BY_COUNT))} are known)",
+                f"lists no names, and no known skeleton has {count} keypoints (only {', '.join(map(str, _BY_COUNT))})",
             )
     if skeleton is None:
         return HALPE136, np.arange(0)

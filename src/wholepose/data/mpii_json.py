@@ -74,6 +74,7 @@ def parse(document: Sequence[object], folder: Path, problems: Problems) -> RawAn
         counts=np.full(size, -1, dtype=np.int64),
         labelled=np.ones(count, dtype=np.bool_),
         repeated_images=0,
+        repeated_people=0,
         suspects=np.zeros(size, dtype=np.bool_),
     )
 
