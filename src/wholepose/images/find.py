@@ -1,7 +1,7 @@
 """Finding pictures: files, folders and patterns, in the order in which they were named."""
 
 # Where pathlib raises (unreachable folders, names too long, loops of links), os.path answers False.
-# ruff: noqa: PTH100, PTH112, PTH118, PTH122, PTH207
+# ruff: noqa: PTH100, PTH112, PTH118, PTH122, PTH207, PTH208
 from __future__ import annotations
 
 import fnmatch
@@ -92,9 +92,8 @@ def find_images(names: Sequence[str | os.PathLike[str]], *, suffixes: Collection
 
 def _pictures_in(folder: str, suffixes: Collection[str]) -> list[str]:
     """Lists the pictures of a folder by ending, sorted; a link or a pipe that is called like a picture counts."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if _is_picture(entry.name, suffixes) and not entry.is_dir()]
-    return [os.path.join(folder, name) for name in sorted(names)]
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _is_picture(name, suffixes)]
+    return [path for path in paths if not os.path.isdir(path)]
 
 
 def _is_picture(name: str, suffixes: Collection[str]) -> bool:

@@ -49,6 +49,7 @@ READERS: Mapping[str, type[ImageFile.ImageFile]] = {
 
 _KINDS = ", ".join(READERS)
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+_MOST_PNG_TEXTS = 24
 # 16-bit grey to 8 bits: 65535 is white, rounded to the nearest.
 _FROM_16_BITS = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 # A marker that ends entropy-coded JPEG data: not a stuffed zero, not a restart.
@@ -125,8 +126,9 @@ def load_image(
     except MemoryError as error:
         raise ImageError(f"{name}: this {kind} file does not fit into memory") from error
     except Exception as error:  # a decoder fed with damaged bytes raises nearly anything
+        reason = str(error) or type(error).__name__
         raise ImageError(
-            f"{name}: this {kind} file is damaged or cut short ({error or type(error).__name__})"
+            f"{name}: this {kind} file cannot be decoded; it is damaged, cut short or of a rare kind ({reason})"
         ) from error
 
 
@@ -251,19 +253,19 @@ def _check_kind(head: bytes, name: str) -> str:
 
 def _decode(data: bytes, kind: str, name: str, limits: ImageLimits) -> NDArray[np.uint8]:
     """Opens, checks, decodes and turns a picture; lets a decoder's own exceptions through."""
+    if kind == "PNG":
+        _check_png_chunks(data, name)
     with READERS[kind](io.BytesIO(data)) as image:
         _check_size(image, name, limits)
         if kind == "JPEG":
             _check_jpeg_end(data, name)
-        elif kind == "PNG":
-            _check_png_chunks(data, name)
         several = kind != "JPEG" and _has_several_frames(image)  # the extra pictures of a JPEG are no frames
         image.load()
         # After loading: the TIFF reader turns its pictures itself and then forgets the orientation.
         orientation = _orientation(image)
         pixels = _upright(_to_rgb(image, name), orientation)
     if several:
-        warnings.warn(f"{name}: holds several frames; only the first is used", stacklevel=4)
+        warnings.warn(f"{name}: holds several frames; only the first is used", stacklevel=3)
     return pixels
 
 
@@ -296,7 +298,11 @@ def _check_jpeg_end(data: bytes, name: str) -> None:
 
 
 def _check_png_chunks(data: bytes, name: str) -> None:
-    """Follows a PNG's chunks to its end and checks the sums of those that make pixels."""
+    """Follows a PNG's chunks to its end, checks the sums of those that make pixels and counts compressed texts.
+
+    Pillow unpacks at most 1 MB of each text, but 64 MB in all.
+    """
+    texts = 0
     position = 8
     view = memoryview(data)
     while position + 12 <= len(data):
@@ -308,6 +314,9 @@ def _check_png_chunks(data: bytes, name: str) -> None:
         stored = int.from_bytes(view[end - 4 : end], "big")
         if chunk[:1].isupper() and zlib.crc32(view[position + 4 : end - 4]) != stored:
             raise ImageError(f"{name}: this PNG file is damaged (the check sum of chunk {chunk.decode('latin-1')!r})")
+        texts += chunk in (b"zTXt", b"iTXt", b"iCCP")
+        if texts > _MOST_PNG_TEXTS:
+            raise ImageError(f"{name}: this PNG file has more than {_MOST_PNG_TEXTS} compressed texts; save it without")
         if chunk == b"IEND":
             return
         position = end
