@@ -57,7 +57,7 @@ class BoxesFileDetector:
         if self.path.suffix.lower() == ".csv":
             rows = list(_csv_rows(self.path))
         else:
-            rows = list(_json_rows(self.path, _image_names(Path(images)) if images is not None else None))
+            rows = list(_json_rows(self.path, read_image_names(Path(images)) if images is not None else None))
         self._people: dict[str | int, list[_Person]] = defaultdict(list)
         for key, box, score in rows:
             if score >= threshold:
@@ -146,7 +146,18 @@ def _read_json(path: Path) -> Any:
         raise AnnotationError(f"{path}: is not JSON: {error}") from error
 
 
-def _image_names(path: Path) -> dict[int | str, str]:
+def read_image_names(path: Path) -> dict[int | str, str]:
+    """Reads which image id is which file from the ``"images"`` list of a COCO JSON.
+
+    Args:
+        path: An annotation or image-info file, or a bare list of image entries.
+
+    Returns:
+        File names by image id.
+
+    Raises:
+        AnnotationError: The file cannot be read or is malformed; the message names the entry and the field.
+    """
     document = _read_json(path)
     images = document.get("images") if isinstance(document, Mapping) else document
     if not isinstance(images, list):
