@@ -68,8 +68,8 @@ def draw_poses(
 ) -> NDArray[np.uint8]:
     """Draws people's keypoints and limbs onto a copy of a picture.
 
-    The left side of a person is green, the right side red to orange, the middle violet; fingers have a colour each. Lines
-    and joints grow with the person's box, those of faces and hands are finer. The first person lies on top.
+    The left side of a person is green, the right side red to orange, the middle violet; fingers have a colour each.
+    Lines and joints grow with the person's box, those of faces and hands are finer. The first person lies on top.
 
     Args:
         image: (H, W, 3) uint8 RGB; it is not changed.

@@ -43,8 +43,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         A path in the same folder with the same suffix. Nothing is there yet; the caller creates it.
 
     Raises:
-        OSError: The disk is full, the folder is missing or may not be written to, or ``path`` is a folder, a device or a
-            pipe; it names ``path``.
+        OSError: The disk is full, the folder is missing or may not be written to, or ``path`` is a folder, a device
+            or a pipe; it names ``path``.
     """
     final = Path(path)
     if final.is_dir():

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from wholepose.skeletons.skeleton import Skeleton
 
-# (skeleton, its keypoint) -> the name under which the same point is known elsewhere.
+# (skeleton, its keypoint) -> the name under which the same point is known elsewhere. MPII's and LSP's annotators marked
+# the same places of head top, upper neck and pelvis as Halpe's.
 _SYNONYMS = {
     ("mpii16", "head_top"): "head",
     ("mpii16", "upper_neck"): "neck",
@@ -67,14 +68,6 @@ class Conversion:
     def present(self) -> NDArray[np.bool_]:
         """(K_target,) bool: whether the source knows the keypoint."""
         return np.array([len(sources) > 0 for sources in self.table], dtype=np.bool_)
-
-    @property
-    def weights(self) -> NDArray[np.float64]:
-        """(K_target, K_source) float64: the share of each source keypoint in each target keypoint."""
-        matrix = np.zeros((len(self.table), self.source.num_keypoints))
-        for row, sources in enumerate(self.table):
-            matrix[row, list(sources)] = 1 / max(len(sources), 1)
-        return matrix
 
     def apply_to_keypoints(self, keypoints: NDArray[np.floating]) -> NDArray[np.floating]:
         """Converts places (..., K_source, 2) to (..., K_target, 2); a missing keypoint is (0, 0)."""

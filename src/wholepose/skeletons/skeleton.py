@@ -100,7 +100,7 @@ class Skeleton:
     def keypoint_colors(self) -> NDArray[np.uint8]:
         """(K, 3) uint8 RGB, read-only: the colour of the first edge that touches a keypoint.
 
-        White where no edge does, and where edges of several colours meet in a keypoint that has no mirror, as in a nose.
+        White where no edge does, and where edges of several colours meet in a keypoint without a mirror, as in a nose.
         """
         colors = np.full((self.num_keypoints, 3), 255, dtype=np.uint8)
         for keypoint in range(self.num_keypoints):
