@@ -191,10 +191,14 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="where checkpoints go")
     parser.add_argument("--minutes", type=float, default=70)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--init", type=Path, help="weights of an earlier run to start from (its average.pth)")
+    parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads; all cores when 0")
     options = parser.parse_args()
     options.run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     torch.set_flush_denormal(True)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
 
     sets = {name: read_set(options.data / name) for name in SHARES}
@@ -216,6 +220,8 @@ def main() -> None:
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
     torch.nn.init.normal_(model.head.final_layer.weight, std=0.001)
+    if options.init:
+        model.load_state_dict(torch.load(options.init, weights_only=True)["model"])
     average = build_model(ARCH, 136).to(memory_format=torch.channels_last).eval()
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)

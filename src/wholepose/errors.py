@@ -26,6 +26,10 @@ class WeightsError(WholeposeError):
     """Model weights are missing, damaged, unsafe or do not fit."""
 
 
+class TrainingError(WholeposeError):
+    """A training run cannot go on."""
+
+
 class ConfigError(WholeposeError):
     """An option, a recipe or the installation does not allow what was asked for."""
 
