@@ -26,7 +26,7 @@ MISSING_IMAGES_LIMIT = 0.01
 """Share of an annotation file's images that may be absent before nothing is done with the rest."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AnnotationSet:
     """The people of one annotation file, N of them on M images, with K keypoints each.
 
@@ -43,8 +43,8 @@ class AnnotationSet:
         boxes: (N, 4) float64 xyxy, clipped to the image; without area where nothing of the box is inside.
         file_boxes: (N, 4) float64 xyxy as the file has them.
         keypoints: (N, K, 2) float32.
-        visibility: (N, K) float32: 0 not labelled, 1 labelled but hidden, 2 visible; Halpe and COCO-WholeBody also use
-            fractions. The keypoint is (0, 0) where it is 0.
+        visibility: (N, K) float32: 0 not labelled, 1 labelled but hidden, 2 visible; Halpe also uses fractions, as a
+            degree of doubt. The keypoint is (0, 0) where it is 0.
         areas: (N,) float64 px^2 as the file has them, NaN where it has none.
         crowds: (N,) bool: the entry is a group that nobody could tell apart.
         counts: (N,) int64, the file's own ``num_keypoints``, which evaluation goes by: Halpe and COCO-WholeBody count
@@ -85,6 +85,10 @@ class AnnotationSet:
     def __len__(self) -> int:
         """How many people there are."""
         return len(self.person_ids)
+
+    def __repr__(self) -> str:
+        size = f"{len(self)} people on {len(self.image_ids)} images"
+        return f"<AnnotationSet {self.path.name}: {size}, {self.skeleton.name}>"
 
     @property
     def person_image_ids(self) -> NDArray[np.int64]:

@@ -324,11 +324,17 @@ def _points(
 def _valid_points(
     people: Sequence[Mapping[str, Any]], entries: Sequence[str], field: str, count: int, problems: Problems
 ) -> NDArray[np.float64]:
-    """A field of COCO-WholeBody; a part that its ``*_valid`` flag calls unclear is not labelled."""
+    """A field of COCO-WholeBody; a part that its ``*_valid`` flag calls unclear is not labelled.
+
+    The set's own fractions of visibility are no doubts: by its format every keypoint above 0 is reliable.
+    """
     points = _points(people, entries, field, count, problems)
     flag = field.replace("_kpts", "_valid")
     if flag != field:
-        points[[row.get(flag, True) is False for row in people]] = 0
+        unclear = np.array([row.get(flag, True) is False for row in people], dtype=np.bool_)
+        points[unclear] = 0
+    visibility = points[..., 2]
+    visibility[(visibility > 0) & (visibility < 1)] = 1
     return points
 
 

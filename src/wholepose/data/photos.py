@@ -57,31 +57,28 @@ class PhotoStore:
         kept = self._kept.get(path)
         if isinstance(kept, np.ndarray):
             return kept
-        try:
-            content = path.read_bytes() if kept is None else kept
-        except OSError as error:
-            raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
-        pixels = _decode(content, path, size)
+        pixels = _read(path if kept is None else kept, path, size)
         pixels.flags.writeable = False
-        if kept is None and self.keep != "nothing":
-            item = pixels if self.keep == "pixels" else content
-            length = len(content) if self.keep == "files" else pixels.nbytes
-            if self.kept_bytes + length <= self.limit_bytes:
-                self._kept[path] = item
-                self.kept_bytes += length
+        if kept is None and self.keep == "pixels":
+            self._keep(path, pixels, pixels.nbytes)
+        elif kept is None and self.keep == "files":
+            content = path.read_bytes()
+            self._keep(path, content, len(content))
         return pixels
 
+    def _keep(self, path: Path, item: NDArray[np.uint8] | bytes, length: int) -> None:
+        if self.kept_bytes + length <= self.limit_bytes:
+            self._kept[path] = item
+            self.kept_bytes += length
 
-def _decode(content: bytes, path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    try:
-        pixels = load_image(content)
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+
+def _read(source: Path | bytes, path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    pixels = load_image(source)
     if size in ((0, 0), pixels.shape[:2]):
         return pixels
     if size == pixels.shape[1::-1]:
         # Some sets were annotated on the stored pixels, before the camera's orientation mark turns them upright.
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             stored = np.array(image.convert("RGB"))
         if stored.shape[:2] == size:
             return stored
@@ -89,3 +86,24 @@ def _decode(content: bytes, path: Path, size: tuple[int, int]) -> NDArray[np.uin
         f"{path}: is {pixels.shape[0]} pixels high and {pixels.shape[1]} wide, annotated as {size[0]} and {size[1]}; "
         "the annotations belong to another version of this picture"
     )
+
+
+def stored_size(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Sizes of a picture from its header alone, without decoding it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (height, width) upright, and as stored, before the camera's orientation mark is applied.
+
+    Raises:
+        ImageError: The file is missing or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            stored = (image.height, image.width)
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path}: cannot be read as a picture: {error}") from error
+    return (stored[::-1] if turned else stored), stored
