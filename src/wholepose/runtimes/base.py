@@ -1,0 +1,133 @@
+"""What every runtime is: crops in, keypoints out, whatever engine does the work between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wholepose.errors import WeightsError
+from wholepose.weights.card import ModelCard
+
+RuntimeName = Literal["auto", "onnx", "torch"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, eq=False)
+class CropPredictions:
+    """Keypoints of a batch of crops.
+
+    Convention:
+        Crop pixels: the centre of the crop's top-left pixel is (0, 0), x runs right, y runs down.
+
+    Attributes:
+        keypoints: (B, K, 2) float32, (x, y) in crop pixels.
+        scores: (B, K) float32, the raw heatmap peaks, which may exceed 1.
+        covariances: (B, K, 2, 2) float32, crop px^2.
+    """
+
+    keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    covariances: NDArray[np.float32]
+
+    @staticmethod
+    def empty(num_keypoints: int) -> CropPredictions:
+        """The answer for no crops: arrays of shape (0, K, ...)."""
+        return CropPredictions(
+            np.zeros((0, num_keypoints, 2), np.float32),
+            np.zeros((0, num_keypoints), np.float32),
+            np.zeros((0, num_keypoints, 2, 2), np.float32),
+        )
+
+    @staticmethod
+    def concatenate(parts: list[CropPredictions]) -> CropPredictions:
+        """Joins predictions of consecutive batches."""
+        return CropPredictions(
+            np.concatenate([part.keypoints for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.covariances for part in parts]),
+        )
+
+
+class Runtime(Protocol):
+    """A model ready to run. Several threads may share one."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What the weights are: skeleton, input size, decoding, licence."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Engine and device, such as ``"onnx-cpu"``."""
+        ...
+
+    def predict(self, crops: NDArray[np.uint8], *, flip_test: bool = False) -> CropPredictions:
+        """Finds the keypoints of each crop.
+
+        Args:
+            crops: (B, H, W, 3) uint8 RGB of the card's input size. B may be 0, which the model never sees.
+            flip_test: Average with the prediction on the mirrored crops: slower, a little better.
+
+        Returns:
+            B x K keypoints in crop pixels.
+
+        Raises:
+            ValueError: The crops have another shape or dtype.
+            WeightsError: The weights cannot do this, or answer with numbers that are not finite.
+        """
+        ...
+
+
+def check_crops(crops: NDArray[np.uint8], card: ModelCard) -> None:
+    """Raises ValueError unless crops are (B, H, W, 3) uint8 of the card's input size."""
+    expected = (*card.input_size, 3)
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != expected:
+        raise ValueError(
+            f"crops must be uint8 of shape (B, {', '.join(map(str, expected))}) for {card.name}, "
+            f"not {crops.dtype} {crops.shape}"
+        )
+
+
+def check_predictions(predictions: CropPredictions, card: ModelCard) -> CropPredictions:
+    """Passes predictions on, or raises WeightsError where they hold a NaN or an infinity."""
+    for field in ("keypoints", "scores", "covariances"):
+        if not np.isfinite(getattr(predictions, field)).all():
+            raise WeightsError(
+                f"{card.name}: the model's {field} are not all finite; its weights are damaged, or too large for the "
+                "precision it runs in (try fp32)"
+            )
+    return predictions
+
+
+def predict_in_halves(
+    predict: Callable[[NDArray[np.uint8]], CropPredictions],
+    crops: NDArray[np.uint8],
+    is_out_of_memory: Callable[[Exception], bool],
+) -> CropPredictions:
+    """Runs a batch, and where the device's memory does not hold it, its halves, down to single crops.
+
+    Args:
+        predict: The engine; called with part of the crops.
+        crops: (B, H, W, 3) uint8, B >= 1.
+        is_out_of_memory: Tells the engine's memory errors from others.
+
+    Returns:
+        Predictions of all crops, in order.
+    """
+    parts: list[CropPredictions] = []
+    start, size = 0, len(crops)
+    while start < len(crops):
+        try:
+            parts.append(predict(crops[start : start + size]))
+        except Exception as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            size = -(-size // 2)
+            continue
+        start += size
+    return parts[0] if len(parts) == 1 else CropPredictions.concatenate(parts)

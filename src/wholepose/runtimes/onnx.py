@@ -1,0 +1,228 @@
+"""ONNX Runtime: runs the files that ``wholepose export`` writes, on the CPU or an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from wholepose.errors import ConfigError, WeightsError
+from wholepose.geometry import Protocol
+from wholepose.heatmaps import decode, merge_flipped
+from wholepose.runtimes.base import (
+    CropPredictions,
+    Device,
+    Precision,
+    check_crops,
+    check_predictions,
+    predict_in_halves,
+)
+from wholepose.skeletons import get_skeleton
+from wholepose.weights.card import ModelCard
+from wholepose.weights.onnx_file import check_onnx_file
+
+_CUDA = "CUDAExecutionProvider"
+# ONNX Runtime's log levels. Its warnings are about its own optimiser, and what fails in a run is raised as well.
+_ERRORS_ONLY, _FATAL_ONLY = 3, 4
+_MEMORY_ERRORS = ("Failed to allocate memory", "out of memory", "bad_alloc", "bad allocation", "BFCArena")
+
+
+class OnnxRuntime:
+    """A model file in ONNX Runtime. Several threads may share one.
+
+    Files whose graph ends in keypoints are run as they are; of those exported with ``--raw``, the heatmaps are decoded
+    here, and the flip test is made here, by the same rules.
+
+    Args:
+        path: The ``.onnx`` file.
+        device: ``"auto"`` takes an NVIDIA GPU where ``onnxruntime-gpu`` finds one, else the CPU.
+        precision: Only ``"fp32"``: the precision of an ONNX file is fixed when it is exported.
+        threads: CPU threads; all cores that this process may use when None.
+
+    Raises:
+        ConfigError: The device or the precision is not to be had here.
+        WeightsError: The file is missing, not ONNX, keeps weights outside itself, or is not a wholepose model.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        device: Device = "auto",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+    ) -> None:
+        path = Path(path)
+        if precision != "fp32":
+            raise ConfigError(
+                f"{path}: ONNX Runtime runs a file in the precision it was exported in, so precision must be fp32, "
+                f"not {precision}; use a .safetensors model with the torch runtime for {precision}"
+            )
+        providers = _providers(device)
+        check_onnx_file(path)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = threads or _available_cores()
+        options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+        except Exception as error:  # ONNX Runtime has a dozen types without a base of their own
+            raise WeightsError(f"{path}: ONNX Runtime cannot load this model: {_first_line(error)}") from error
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.log_severity_level = _FATAL_ONLY
+        self._on_cuda = self._session.get_providers()[0] == _CUDA
+        if device == "cuda" and not self._on_cuda:
+            raise ConfigError(
+                "device 'cuda': ONNX Runtime could not start CUDA (driver or CUDA libraries missing or of another "
+                "version); repair that or choose device 'cpu'"
+            )
+        self._card = ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
+        try:
+            self._skeleton = get_skeleton(self._card.skeleton)
+        except ConfigError as error:
+            raise WeightsError(f"{path}: the model card is wrong: {error}") from error
+        self._gives_heatmaps = _check_graph(self._session, self._card, self._skeleton.num_keypoints, path)
+        self._has_flip_test = any(
+            node.name == "flip_test"
+            for node in (*self._session.get_inputs(), *self._session.get_overridable_initializers())
+        )
+
+    @property
+    def card(self) -> ModelCard:
+        """What the weights are."""
+        return self._card
+
+    @property
+    def name(self) -> str:
+        """``"onnx-cpu"`` or ``"onnx-cuda"``."""
+        return "onnx-cuda" if self._on_cuda else "onnx-cpu"
+
+    def predict(self, crops: NDArray[np.uint8], *, flip_test: bool = False) -> CropPredictions:
+        """Finds the keypoints of each crop; see ``Runtime.predict``.
+
+        Args:
+            crops: (B, H, W, 3) uint8 RGB of the card's input size; B may be 0.
+            flip_test: Average with the prediction on the mirrored crops. It is asked of the graph explicitly, so that a
+                file exported with another default gives the same answer.
+
+        Returns:
+            B x K keypoints in crop pixels.
+
+        Raises:
+            ValueError: The crops have another shape or dtype.
+            WeightsError: The graph has no flip test, fails, or answers with numbers that are not finite.
+        """
+        check_crops(crops, self._card)
+        if len(crops) == 0:
+            return CropPredictions.empty(self._skeleton.num_keypoints)
+        run = self._run_heatmaps if self._gives_heatmaps else self._run_keypoints
+        try:
+            predictions = predict_in_halves(lambda part: run(part, flip_test), crops, _is_out_of_memory)
+        except WeightsError:
+            raise
+        except Exception as error:
+            if _is_out_of_memory(error):
+                raise ConfigError(
+                    f"{self._card.name}: not even one crop fits into the memory of {self.name}"
+                ) from error
+            raise WeightsError(f"{self._card.name}: the model fails in ONNX Runtime: {_first_line(error)}") from error
+        return check_predictions(predictions, self._card)
+
+    def _run_keypoints(self, crops: NDArray[np.uint8], flip_test: bool) -> CropPredictions:
+        feeds: dict[str, NDArray[Any]] = {"crops": crops}
+        if self._has_flip_test:
+            feeds["flip_test"] = np.array(flip_test)
+        elif flip_test:
+            raise WeightsError(
+                f"{self._card.name}: this ONNX file was written without a flip test; export it again, or leave it off"
+            )
+        keypoints, scores, covariances = self._session.run(
+            ["keypoints", "scores", "covariances"], feeds, self._run_options
+        )
+        return CropPredictions(keypoints, scores, covariances)
+
+    def _run_heatmaps(self, crops: NDArray[np.uint8], flip_test: bool) -> CropPredictions:
+        heatmaps = self._session.run(["heatmaps"], {"crops": crops}, self._run_options)[0]
+        if flip_test:
+            mirrored = np.ascontiguousarray(crops[:, :, ::-1])
+            second = self._session.run(["heatmaps"], {"crops": mirrored}, self._run_options)[0]
+            heatmaps = merge_flipped(heatmaps, second, self._skeleton.flip_indices)
+        if not np.isfinite(heatmaps).all():
+            raise WeightsError(f"{self._card.name}: the model's heatmaps are not all finite; its weights are damaged")
+        protocol: Protocol = "mmpose0" if self._card.protocol == "mmpose0" else "default"
+        decoded = decode(heatmaps, kernel=self._card.decode_kernel, protocol=protocol)
+        stride = np.float32(self._card.stride)
+        return CropPredictions(decoded.coordinates * stride, decoded.scores, decoded.covariances * stride**2)
+
+
+def _providers(device: Device) -> list[str]:
+    """ONNX Runtime's execution providers for a device, the preferred one first."""
+    available = onnxruntime.get_available_providers()
+    if device == "mps":
+        raise ConfigError("device 'mps': ONNX files run on cpu or cuda; use a .safetensors model for mps")
+    if device == "cuda" and _CUDA not in available:
+        raise ConfigError("device 'cuda': this ONNX Runtime has no CUDA: pip install onnxruntime-gpu, or choose 'cpu'")
+    gpu = [_CUDA] if device != "cpu" and _CUDA in available else []
+    return [*gpu, "CPUExecutionProvider"]
+
+
+def _available_cores() -> int:
+    """Cores that this process may run on, which in a container are fewer than the machine has."""
+    with contextlib.suppress(AttributeError):  # only Linux knows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_graph(session: onnxruntime.InferenceSession, card: ModelCard, num_keypoints: int, path: Path) -> bool:
+    """Compares a graph with its card; returns whether it ends in heatmaps instead of keypoints."""
+    inputs = {node.name: node for node in session.get_inputs()}
+    outputs = {node.name: node for node in session.get_outputs()}
+    if not set(inputs) <= {"crops", "flip_test"} or "crops" not in inputs:
+        raise WeightsError(f"{path}: a wholepose model's input is 'crops', not {', '.join(inputs) or 'nothing'}")
+    height, width = card.input_size
+    _check_node(path, inputs["crops"], "tensor(uint8)", (None, height, width, 3))
+    if "heatmaps" in outputs:
+        size = (height // card.stride, width // card.stride)
+        _check_node(path, outputs["heatmaps"], "tensor(float)", (None, num_keypoints, *size))
+        return True
+    expected = {"keypoints": (2,), "scores": (), "covariances": (2, 2)}
+    missing = [name for name in expected if name not in outputs]
+    if missing:
+        raise WeightsError(
+            f"{path}: the graph lacks the output {missing[0]!r} (it has {', '.join(outputs)}); "
+            "write it with `wholepose export`"
+        )
+    for name, trailing in expected.items():
+        _check_node(path, outputs[name], "tensor(float)", (None, num_keypoints, *trailing))
+    return False
+
+
+def _check_node(path: Path, node: Any, dtype: str, shape: tuple[int | None, ...]) -> None:
+    """Raises WeightsError where an input or output differs from what the card says; symbolic sides fit anything."""
+    fits = len(node.shape) == len(shape) and all(
+        wanted is None or not isinstance(found, int) or found == wanted
+        for found, wanted in zip(node.shape, shape, strict=True)
+    )
+    if fits and isinstance(node.shape[0], int):
+        raise WeightsError(
+            f"{path}: {node.name!r} takes only batches of {node.shape[0]}; export it again with a free batch size"
+        )
+    if not fits or node.type != dtype:
+        wanted_text = ", ".join("batch" if side is None else str(side) for side in shape)
+        raise WeightsError(
+            f"{path}: {node.name!r} is {node.type} {list(node.shape)}, but by its model card it must be {dtype} "
+            f"[{wanted_text}]; export it again"
+        )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _MEMORY_ERRORS)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
