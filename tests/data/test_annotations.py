@@ -187,6 +187,9 @@ BROKEN = {
     "image 0 (id 1): width: must be a number, not '120'": lambda d: d["images"][0].update(width="120"),
     "image 0 (id 'x'): id: must be a number": lambda d: d["images"][0].update(id="x"),
     "annotation 0 (id 7): image_id: no image has the id 99": lambda d: d["annotations"][0].update(image_id=99),
+    "annotation 1 (id 8): category_id: must be a number, not [1]": lambda d: d["annotations"].append(
+        person(id=8, category_id=[1])
+    ),
     "annotation 0 (id None): id: missing": lambda d: d["annotations"][0].pop("id"),
     "annotation 0 (id 7): keypoints: holds 50 values, expected 51": lambda d: d["annotations"][0]["keypoints"].pop(),
     "annotation 0 (id 7): keypoints: missing": lambda d: d["annotations"][0].pop("keypoints"),

@@ -82,7 +82,7 @@ def parse(document: Mapping[str, Any], source_skeleton: Skeleton | None, problem
     problems.check()
     category_id, names = _category(tables["categories"], tables["annotations"], problems)
     image_rows, image_names, sizes, repeated = _images(tables["images"], problems)
-    people, entries, repeated_people = _of_category(tables["annotations"], category_id)
+    people, entries, repeated_people = _of_category(tables["annotations"], category_id, problems)
     wholebody = any("face_kpts" in row or "lefthand_kpts" in row for row in people)
     skeleton, order = _skeleton(names, people, wholebody, source_skeleton, problems)
     problems.check()
@@ -131,20 +131,21 @@ def _table(document: Mapping[str, Any], name: str, problems: Problems) -> list[M
 
 
 def _of_category(
-    table: Sequence[Mapping[str, Any]], category_id: int
+    table: Sequence[Mapping[str, Any]], category_id: int, problems: Problems
 ) -> tuple[list[Mapping[str, Any]], list[str], int]:
     """The people, what messages call them, and how many more repeated one of them word for word."""
     people, entries, repeated = [], [], 0
     first: dict[object, Mapping[str, Any]] = {}
     for position, row in enumerate(table):
-        if row.get("category_id", category_id) != category_id:
-            continue
         key = row.get("id")
+        entry = f"annotation {position} (id {show(key)})"
+        if "category_id" in row and integer(row, "category_id", entry, problems) != category_id:
+            continue
         if isinstance(key, int) and first.setdefault(key, row) is not row and first[key] == row:
             repeated += 1
             continue
         people.append(row)
-        entries.append(f"annotation {position} (id {show(key)})")
+        entries.append(entry)
     return people, entries, repeated
 
 
@@ -157,7 +158,6 @@ def _category(
         return 0, ()
     named = [row for row in categories if row.get("name") == "person"]
     with_keypoints = [row for row in categories if row.get("keypoints")]
-    used = {row.get("category_id") for row in people}
     chosen = next((rows[0] for rows in (named, with_keypoints, categories) if len(rows) == 1), None)
     if chosen is None:
         problems.add("document", "categories", f"has {len(categories)} entries; exactly one must be called 'person'")
@@ -167,7 +167,7 @@ def _category(
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         problems.add(f"category {show(chosen.get('name'))}", "keypoints", f"must be a list of names, not {show(names)}")
         names = []
-    if people and category_id is not None and not used & {category_id, None}:
+    if people and category_id is not None and all(row.get("category_id", category_id) != category_id for row in people):
         problems.add("document", "category_id", f"no annotation is of category {category_id}, 'person'")
     return (0 if category_id is None else category_id), tuple(names)
 
