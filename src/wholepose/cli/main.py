@@ -7,11 +7,14 @@ imports what is heavy inside ``run``, so that help answers at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+import warnings
+from collections.abc import Callable, Sequence
 
 from wholepose.errors import ConfigError, WholeposeError
 
@@ -48,11 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="wholepose",
+        allow_abbrev=False,  # an abbreviation that works today would mean something else with the next option
         description="Whole-body 2D human pose estimation: 136 keypoints a person.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     named = next((word for word in words if not word.startswith("-")), None)
     modules = {}
@@ -64,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subparser = subparsers.add_parser(
             name,
             help=summary,
+            allow_abbrev=False,
             description=modules[name].__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -83,27 +88,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(modules[options.command].run, options)
 
 
-def _run(run: object, options: argparse.Namespace) -> int:
+def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     """Runs a sub-command and turns what it raises into a message and an exit code."""
-    assert callable(run)
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    # Only the main thread may set handlers; a caller that runs commands in another keeps its own.
+    own_signals = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, _raise_terminated) if own_signals else None
     try:
-        return int(run(options))
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            return run(options)
     except ConfigError as error:
-        print(f"wholepose: {error}", file=sys.stderr)
+        _say(str(error))
         return 2
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        _drop_stdout()
+        return 1
     except (WholeposeError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader of our output went away, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        print(f"wholepose: {error}", file=sys.stderr)
+        _say(str(error))
         return 1
     except KeyboardInterrupt:
-        print("wholepose: interrupted", file=sys.stderr)
+        _say("interrupted")
         return 130
     except Terminated:
-        print("wholepose: terminated", file=sys.stderr)
+        _say("terminated")
         return 143
+    finally:
+        if previous is not None:  # as it is where the handler was not set from Python
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _drop_stdout() -> None:
+    """Sends what is still buffered nowhere, so that nothing more fails at exit."""
+    with contextlib.suppress(OSError, ValueError):  # no real file, or closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody listens; the exit code still tells
+        print(f"wholepose: {message}", file=sys.stderr)
+
+
+def _print_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    """Prints a warning for the user, without the line of code that it came from."""
+    _say(f"warning: {message}")
 
 
 class Terminated(BaseException):
@@ -116,4 +143,10 @@ def _raise_terminated(_signal: int, _frame: object) -> None:
 
 def entry_point() -> None:
     """What the installed ``wholepose`` script calls."""
-    sys.exit(main())
+    code = main()
+    try:
+        sys.stdout.flush()  # here, since Python's own flush at the end complains where the reader is gone
+    except BrokenPipeError:
+        _drop_stdout()
+        code = code or 1
+    sys.exit(code)

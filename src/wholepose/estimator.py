@@ -1,0 +1,292 @@
+"""PoseEstimator: a person detector and a pose model as one call, from images to poses.
+
+Convention:
+    Boxes and keypoints are in pixels of the image that is passed in: the centre of its top-left pixel is (0, 0).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wholepose.detectors import PersonDetector, load_detector
+from wholepose.errors import ConfigError
+from wholepose.geometry import (
+    Protocol,
+    check_boxes,
+    crop_image,
+    crop_matrices,
+    crop_regions,
+    invert_affine,
+    transform_points,
+)
+from wholepose.images import check_image
+from wholepose.poses import Poses
+from wholepose.runtimes import CropPredictions, Device, Precision, Runtime, RuntimeName, load_runtime
+from wholepose.skeletons import Skeleton, get_skeleton
+from wholepose.weights import resolve
+
+MAX_BOX_COORDINATE_PX = 1e6
+"""Boxes may reach beyond the image, but not beyond this: float32 then no longer tells a tenth of a pixel."""
+
+
+def whole_image_box(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The box that holds all of an (H, W, 3) image, for portraits and pictures cropped to one person: (1, 4) xyxy."""
+    height, width = check_image(image).shape[:2]
+    return np.array([[0.0, 0.0, width, height]])
+
+
+def check_person_boxes(boxes: ArrayLike) -> NDArray[np.float32]:
+    """Validates boxes as ``PoseEstimator.predict`` does.
+
+    Args:
+        boxes: (N, 4) xyxy pixels, a list or an array of any real dtype; empty is nobody.
+
+    Returns:
+        (N, 4) float32 copy. Crops are cut by this very box, so that the box a result reports gives the same again.
+
+    Raises:
+        ValueError: The shape is wrong, or a box (the message names the row) is not finite, reversed, without area or
+            beyond ``MAX_BOX_COORDINATE_PX``.
+    """
+    checked = check_boxes(boxes)
+    far = (np.abs(checked) > MAX_BOX_COORDINATE_PX).any(axis=1)
+    if far.any():
+        raise ValueError(
+            f"box {int(np.flatnonzero(far)[0])} reaches beyond {MAX_BOX_COORDINATE_PX:.0f} pixels: "
+            f"{checked[far][0].tolist()}"
+        )
+    rounded = checked.astype(np.float32)
+    check_boxes(rounded)  # a box far away and less than a rounding step wide
+    return rounded
+
+
+class PoseEstimator:
+    """Finds people and their keypoints. Holds no memory of past images; several threads may share one.
+
+    Args:
+        runtime: The pose model.
+        detector: Finds the people where no boxes are given; None if boxes are always given.
+        batch_size: Most people that the model sees at once. It bounds memory and does not change results.
+
+    Raises:
+        ValueError: The batch size is below 1.
+    """
+
+    def __init__(self, runtime: Runtime, detector: PersonDetector | None = None, *, batch_size: int = 16) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        self.runtime = runtime
+        self.detector = detector
+        self.batch_size = batch_size
+        self._skeleton = get_skeleton(runtime.card.skeleton)
+        self._protocol: Protocol = "mmpose0" if runtime.card.protocol == "mmpose0" else "default"
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path = "default",
+        *,
+        detector: str | Path | PersonDetector | None = "default",
+        runtime: RuntimeName = "auto",
+        device: Device = "auto",
+        precision: Precision = "fp32",
+        threads: int | None = None,
+        offline: bool | None = None,
+        batch_size: int = 16,
+    ) -> PoseEstimator:
+        """Loads weights, and a detector to go with them.
+
+        Args:
+            name: ``"default"`` for the model inside the package, a name of ``wholepose models list``, or a path of an
+                ``.onnx`` or ``.safetensors`` file.
+            detector: What ``load_detector`` understands, or a detector, or None where boxes are always given.
+            runtime: Engine; by default the file's own.
+            device: ``"auto"`` takes a GPU that the engine supports, else the CPU.
+            precision: Of the arithmetic, with PyTorch.
+            threads: CPU threads; all cores when None.
+            offline: Never download; None asks the environment.
+            batch_size: See ``PoseEstimator``.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ConfigError: A name, a device or a combination is not possible here, or an extra is missing.
+            WeightsError: The weights are missing, damaged or of the wrong kind.
+        """
+        engine = load_runtime(
+            resolve(name, offline=offline), runtime=runtime, device=device, precision=precision, threads=threads
+        )
+        if isinstance(detector, (str, Path)):
+            detector = load_detector(detector, device=device, threads=threads)
+        return cls(engine, detector, batch_size=batch_size)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """What keypoints come out."""
+        return self._skeleton
+
+    def predict(
+        self,
+        image: NDArray[np.uint8],
+        boxes: ArrayLike | None = None,
+        *,
+        box_scores: ArrayLike | None = None,
+        flip_test: bool = False,
+    ) -> Poses:
+        """Finds the people of one image, or the keypoints of people whose boxes are known.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes: (N, 4) xyxy pixels, a list or an array of any real dtype. An empty one means nobody, and the model is
+                not called. None asks the detector. Boxes may reach beyond the image: what lies outside is black; a box
+                wholly outside has keypoints of low score. ``whole_image_box(image)`` takes all of the image.
+            box_scores: (N,); ones when None. They weigh people in ``Poses.instance_scores``.
+            flip_test: Average with the mirrored crops: half as fast, a little better.
+
+        Returns:
+            N people, in the order of the boxes (of the detector: best first).
+
+        Raises:
+            ConfigError: Neither boxes nor a detector are there.
+            ValueError: The image or a box is malformed (the message names the row).
+        """
+        scores = None if box_scores is None else [box_scores]
+        return self.predict_batch([image], None if boxes is None else [boxes], scores, flip_test=flip_test)[0]
+
+    def predict_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        boxes: Sequence[ArrayLike | None] | None = None,
+        box_scores: Sequence[ArrayLike | None] | None = None,
+        *,
+        flip_test: bool = False,
+    ) -> list[Poses]:
+        """Like ``predict`` for several images, whose people share batches of the model.
+
+        Args:
+            images: Each (H, W, 3) uint8 RGB, of any sizes.
+            boxes: One entry an image, each as in ``predict``; None asks the detector about that image, or about all.
+            box_scores: One entry an image, each as in ``predict``.
+            flip_test: As in ``predict``.
+
+        Returns:
+            One Poses an image, in the same order.
+
+        Raises:
+            ConfigError: An image has no boxes, and there is no detector.
+            ValueError: An image, a box or the number of entries is wrong; the message names the image and the row.
+        """
+        for index, image in enumerate(images):
+            with _naming_image(index, images):
+                check_image(image)
+        all_boxes, all_scores = self._people(images, boxes, box_scores)
+        owners = np.repeat(np.arange(len(images)), [len(each) for each in all_boxes])
+        flat_boxes = np.concatenate([np.zeros((0, 4), np.float32), *all_boxes])
+        height, width = self.runtime.card.input_size
+        centers, sizes = crop_regions(flat_boxes, width / height)
+        matrices = crop_matrices(centers, sizes, (height, width), protocol=self._protocol)
+        predictions = self._predict_people(images, owners, matrices, flip_test)
+
+        back = invert_affine(matrices)
+        keypoints = transform_points(predictions.keypoints, back)
+        linear = back[:, None, :, :2]
+        covariances = linear @ predictions.covariances.astype(np.float64) @ np.swapaxes(linear, -1, -2)
+        return [
+            Poses(
+                keypoints=keypoints[owners == index],
+                scores=predictions.scores[owners == index].clip(0, 1),
+                boxes=all_boxes[index],
+                box_scores=all_scores[index],
+                skeleton=self._skeleton,
+                covariances=covariances[owners == index],
+                raw_scores=predictions.scores[owners == index],
+            )
+            for index in range(len(images))
+        ]
+
+    def _people(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        boxes: Sequence[ArrayLike | None] | None,
+        box_scores: Sequence[ArrayLike | None] | None,
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """Boxes (N, 4) and their scores (N,) of every image, checked; from the detector where none are given."""
+        given_boxes = _one_each("boxes", boxes, images)
+        given_scores = _one_each("box_scores", box_scores, images)
+        for index, (image_boxes, image_scores) in enumerate(zip(given_boxes, given_scores, strict=True)):
+            if image_boxes is None and image_scores is not None:
+                raise ValueError(f"image {index} has box_scores but no boxes; the detector brings its own scores")
+        unknown = [index for index, image_boxes in enumerate(given_boxes) if image_boxes is None]
+        if unknown:
+            if self.detector is None:
+                raise ConfigError(
+                    "this estimator has no person detector: pass boxes, or make it with detector='default'; for a "
+                    "picture of one person pass boxes=whole_image_box(image)"
+                )
+            found = self.detector.detect([images[index] for index in unknown])
+            for index, detections in zip(unknown, found, strict=True):
+                given_boxes[index], given_scores[index] = detections.boxes, detections.scores
+        checked_boxes, checked_scores = [], []
+        for index, (image_boxes, image_scores) in enumerate(zip(given_boxes, given_scores, strict=True)):
+            assert image_boxes is not None
+            with _naming_image(index, images):
+                checked_boxes.append(check_person_boxes(image_boxes))
+                checked_scores.append(_check_scores(image_scores, len(checked_boxes[-1])))
+        return checked_boxes, checked_scores
+
+    def _predict_people(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        owners: NDArray[np.int64],
+        matrices: NDArray[np.float64],
+        flip_test: bool,
+    ) -> CropPredictions:
+        """Cuts and predicts a batch at a time, so that memory does not grow with the number of people."""
+        size = self.runtime.card.input_size
+        crops = np.empty((min(self.batch_size, len(owners)), *size, 3), dtype=np.uint8)
+        parts = [CropPredictions.empty(self._skeleton.num_keypoints)]
+        for start in range(0, len(owners), self.batch_size):
+            chunk = slice(start, start + self.batch_size)
+            count = len(owners[chunk])
+            for place, (owner, matrix) in enumerate(zip(owners[chunk], matrices[chunk], strict=True)):
+                crops[place] = crop_image(images[owner], matrix, size)
+            parts.append(self.runtime.predict(crops[:count], flip_test=flip_test))
+        return CropPredictions.concatenate(parts)
+
+
+def _one_each(
+    name: str, values: Sequence[ArrayLike | None] | None, images: Sequence[NDArray[np.uint8]]
+) -> list[ArrayLike | None]:
+    """A list of one entry an image."""
+    if values is None:
+        return [None] * len(images)
+    if len(values) != len(images):
+        raise ValueError(f"{name} must have one entry for each of the {len(images)} images, not {len(values)}")
+    return list(values)
+
+
+def _check_scores(scores: ArrayLike | None, people: int) -> NDArray[np.float32]:
+    """(N,) float32 finite box scores, ones where none are given."""
+    checked = np.ones(people, np.float32) if scores is None else np.array(scores, dtype=np.float32)
+    if checked.shape != (people,):
+        raise ValueError(f"box_scores must have shape ({people},), one for each box, not {checked.shape}")
+    if not np.isfinite(checked).all():
+        raise ValueError(f"box_scores must be finite, not {checked.tolist()}")
+    return checked
+
+
+@contextlib.contextmanager
+def _naming_image(index: int, images: Sequence[NDArray[np.uint8]]) -> Iterator[None]:
+    """Says in a ValueError which of several images it is about."""
+    try:
+        yield
+    except ValueError as error:
+        if len(images) == 1:
+            raise
+        raise ValueError(f"image {index}: {error}") from error
