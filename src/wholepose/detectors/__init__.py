@@ -6,6 +6,7 @@ Four kinds: the embedded one, ONNX exports of YOLOX and RTMDet, RT-DETR through 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from wholepose.detectors.base import Detections, NamedPersonDetector, PersonDetector, detect_people
 from wholepose.errors import ConfigError
@@ -25,8 +26,9 @@ def load_detector(
     """Makes a person detector from what a user writes after ``--detector``.
 
     Args:
-        spec: ``"default"`` for the embedded detector; a path to an ``.onnx`` export of YOLOX or RTMDet; a path to a
-            ``.json`` (COCO results) or ``.csv`` file of boxes; ``"rtdetr"`` or ``"rtdetr:FOLDER_OR_HUB_NAME"``.
+        spec: ``"default"`` for the embedded detector; a path to an ``.onnx`` export of YOLOX or RTMDet, after
+            ``yolox:`` or ``rtmdet:`` where neither its layout nor its name tells which; a path to a ``.json`` (COCO
+            results) or ``.csv`` file of boxes; ``"rtdetr"`` or ``"rtdetr:FOLDER_OR_HUB_NAME"``.
         threshold: Lowest score that counts; None takes the detector's own default, which for a file is 0.
         images: For a file of boxes: a COCO JSON that says which image id is which file.
         input_size: For the embedded detector: the longer side, in pixels, to which it shrinks an image.
@@ -61,7 +63,13 @@ def load_detector(
     if kind == ".onnx":
         from wholepose.detectors.onnx_detectors import OnnxDetector
 
-        return OnnxDetector(Path(text), threshold=0.3 if threshold is None else threshold, threads=threads)
+        prefix, _, rest = text.partition(":")
+        family: Literal["yolox", "rtmdet"] | None = None
+        if rest and prefix in ("yolox", "rtmdet"):
+            family, text = "yolox" if prefix == "yolox" else "rtmdet", rest
+        return OnnxDetector(
+            Path(text), family=family, threshold=0.3 if threshold is None else threshold, threads=threads
+        )
     if kind in (".json", ".csv"):
         from wholepose.detectors.boxes_file import BoxesFileDetector
 

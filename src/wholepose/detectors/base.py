@@ -123,6 +123,23 @@ def detect_people(
     return detector.detect(images)
 
 
+def check_images(images: Sequence[NDArray[np.uint8]]) -> None:
+    """Refuses what is no image.
+
+    Args:
+        images: Each (H, W, 3) uint8 RGB with at least one pixel.
+
+    Raises:
+        ValueError: One is something else.
+    """
+    for number, image in enumerate(images):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise ValueError(f"image {number} must be a (H, W, 3) uint8 array, not {found}")
+        if image.size == 0:
+            raise ValueError(f"image {number} has no pixels: its shape is {image.shape}")
+
+
 def make_detections(
     boxes: ArrayLike, scores: ArrayLike, image_size: tuple[int, int], threshold: float, *, clip: bool = True
 ) -> Detections:

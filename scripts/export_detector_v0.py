@@ -1,0 +1,178 @@
+"""Writes the first person detector as the embedded ONNX file, measures it and stores the figures in its card.
+
+    python scripts/export_detector_v0.py --data ../shared/data --run runs/detector_v0 \
+        --out src/wholepose/weights/embedded/detector.onnx
+
+The threshold is the lowest one with fewer than `--false-positives` boxes a picture on the photos without people that
+training left out. Those and coco/dev were used for choosing, so the figures are no test of what was never looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from detector_v0_measure import average_precision, dev_photos
+
+from wholepose.detectors.embedded import DetectorCard, EmbeddedDetector
+from wholepose.evaluation.holdout import holdout_ids
+from wholepose.models.detector import DetectorNet
+from wholepose.outputs import atomic_path
+
+NMS_IOU = 0.6
+MOST_PEOPLE = 300
+
+
+class DetectorGraph(nn.Module):
+    """The network with its preprocessing: (H, W, 3) uint8 to boxes (1, A, 4) and scores (1, 1, A)."""
+
+    def __init__(self, net: DetectorNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        logits, boxes, _, _ = self.net(image.permute(2, 0, 1)[None].float() / 127.5 - 1)
+        return boxes, logits.sigmoid()[:, None]
+
+
+def to_onnx(net: DetectorNet) -> onnx.ModelProto:
+    """Exports the network and puts non-maximum suppression behind it."""
+    rows, columns = torch.export.Dim("rows", min=1, max=128), torch.export.Dim("columns", min=1, max=128)
+    program = torch.onnx.export(
+        DetectorGraph(net).eval(),
+        (torch.zeros(320, 416, 3, dtype=torch.uint8),),
+        dynamic_shapes={"image": {0: 32 * rows, 1: 32 * columns}},
+        input_names=["image"],
+        output_names=["all_boxes", "all_scores"],
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    graph = model.graph
+    for name, value in (("score_threshold", 0.05), ("iou_threshold", NMS_IOU)):
+        graph.initializer.append(numpy_helper.from_array(np.array([value], dtype=np.float32), name))
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]))
+    constants = {
+        "nms_most": np.array([MOST_PEOPLE], dtype=np.int64),
+        "nms_column": np.array(2, dtype=np.int64),
+        "nms_flat": np.array([-1], dtype=np.int64),
+        "nms_rows": np.array([-1, 4], dtype=np.int64),
+    }
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    suppress = ["all_boxes", "all_scores", "nms_most", "iou_threshold", "score_threshold"]
+    graph.node.extend(
+        [
+            helper.make_node("NonMaxSuppression", suppress, ["nms_chosen"], "suppress"),
+            helper.make_node("Gather", ["nms_chosen", "nms_column"], ["nms_cells"], "cells", axis=1),
+            helper.make_node("Reshape", ["all_boxes", "nms_rows"], ["nms_boxes"], "flat_boxes"),
+            helper.make_node("Reshape", ["all_scores", "nms_flat"], ["nms_scores"], "flat_scores"),
+            helper.make_node("Gather", ["nms_boxes", "nms_cells"], ["boxes"], "boxes_of_cells", axis=0),
+            helper.make_node("Gather", ["nms_scores", "nms_cells"], ["scores"], "scores_of_cells", axis=0),
+        ]
+    )
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["people", 4]))
+    graph.output.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["people"]))
+    for proto in (graph, *graph.node):  # traces of where the export ran
+        del proto.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+    del graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def write(model: onnx.ModelProto, card: DetectorCard, path: Path) -> None:
+    """Writes the model with its card."""
+    del model.metadata_props[:]
+    for key, value in card.to_metadata().items():
+        model.metadata_props.add(key=key, value=value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--input-size", type=int, default=416)
+    parser.add_argument("--false-positives", type=float, default=0.1)
+    options = parser.parse_args()
+
+    checkpoint = torch.load(options.run / "last.pt", weights_only=True)
+    net = DetectorNet()
+    net.load_state_dict(checkpoint["weights"])
+    model = to_onnx(net.eval())
+    card = DetectorCard(
+        name="wholepose_detector_v0",
+        input_size=options.input_size,
+        threshold=0.3,
+        licence="Apache-2.0 (code); weights trained on photos under research and various terms, see training_data",
+        description=f"First person detector of wholepose, {checkpoint['pictures']} composed pictures on a CPU. Boxes "
+        "of the visible part of people. The threshold was chosen on photos without people, the training on coco/dev.",
+        training_data=(
+            "COCO train2017, 78 photos (annotations CC BY 4.0, photos various terms)",
+            "Leeds Sports Pose and LSP Extended training sets (Flickr photos, no licence stated)",
+            "Clothing Co-Parsing (Apache-2.0 file; photos of bloggers without licence)",
+            "studio photos of HuuTranDuc/LiteHrnet (no licence of the photos)",
+            "INRIA Person negatives (research)",
+        ),
+    )
+    write(model, card, options.out)
+
+    detector = EmbeddedDetector(path=options.out, threshold=0.005, input_size=options.input_size, threads=2)
+    photos = dev_photos(options.data)
+    found = detector.detect([photo.image for photo in photos])
+    metrics = {f"coco_dev/{name}": value for name, value in average_precision(photos, found).items()}
+
+    folder = options.data / "negatives"
+    entries = json.loads((folder / "train.json").read_text())["images"]
+    held_out = holdout_ids(entry["id"] for entry in entries)
+    paths = [folder / entry["file_name"] for entry in entries if entry["id"] in held_out]
+    wrong = np.concatenate(
+        [detector.detect([np.array(Image.open(path).convert("RGB"))])[0].scores for path in paths] + [np.zeros(1)]
+    )
+    thresholds = np.arange(0.05, 0.9, 0.01)
+    rates = np.array([(wrong >= threshold).sum() / len(paths) for threshold in thresholds])
+    first = int(np.argmax(rates < options.false_positives))
+    threshold = round(float(thresholds[first]), 2)
+    metrics["negatives_holdout/false_positives"] = round(float(rates[first]), 4)
+    crisp = EmbeddedDetector(path=options.out, threshold=threshold, input_size=options.input_size, threads=2)
+    kept = crisp.detect([photo.image for photo in photos])
+    metrics |= {
+        f"coco_dev/{name}_at_threshold": value
+        for name, value in average_precision(photos, kept).items()
+        if name.startswith("AR")
+    }
+    write(model, DetectorCard(**{**card.__dict__, "threshold": threshold, "metrics": metrics}), options.out)
+
+    image = np.array(Image.fromarray(photos[0].image).resize((640, 480)))
+    times = []
+    for _ in range(30):
+        start = time.perf_counter()
+        crisp.detect([image])
+        times.append(time.perf_counter() - start)
+    for at, rate in zip(thresholds[::5], rates[::5], strict=True):
+        print(f"threshold {at:.2f}: {rate:.3f} false positives a picture")
+    print(json.dumps(metrics, indent=1))
+    print(f"threshold {threshold}, {options.out.stat().st_size / 1e6:.2f} MB, 640x480 photo on 2 threads: ", end="")
+    print(f"median {statistics.median(times) * 1e3:.1f} ms, best {min(times) * 1e3:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""One way to open and run a detector's ONNX file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from wholepose.errors import WeightsError
+from wholepose.weights.onnx_file import check_onnx_file
+
+_ERRORS_ONLY, _FATAL_ONLY = 3, 4
+
+
+class DetectorSession:
+    """An ONNX model on the CPU. Several threads may share one.
+
+    Args:
+        path: The ``.onnx`` file.
+        threads: CPU threads; all cores that this process may use when None.
+
+    Raises:
+        WeightsError: The file is missing, not ONNX, or keeps weights outside its folder.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self.path = path
+        self.metadata: Mapping[str, str] = check_onnx_file(path).metadata
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = threads or _available_cores()
+        options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has a dozen types without a base of their own
+            raise WeightsError(f"{path}: ONNX Runtime cannot load this model: {_first_line(error)}") from error
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.log_severity_level = _FATAL_ONLY
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The inputs that must be given, with ``name``, ``type`` and ``shape``."""
+        return list(self._session.get_inputs())
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Runs the model.
+
+        Args:
+            feeds: Arrays by the names of inputs.
+
+        Returns:
+            All outputs, in the order of the file.
+
+        Raises:
+            WeightsError: The model fails, or an output is no array.
+        """
+        try:
+            outputs = self._session.run(None, dict(feeds), self._run_options)
+        except Exception as error:
+            raise WeightsError(f"{self.path}: the model fails in ONNX Runtime: {_first_line(error)}") from error
+        if not all(isinstance(output, np.ndarray) for output in outputs):
+            raise WeightsError(f"{self.path}: an output is no array of numbers, so this is no person detector")
+        return list(outputs)
+
+
+def _available_cores() -> int:
+    """Cores that this process may run on, which in a container are fewer than the machine has."""
+    with contextlib.suppress(AttributeError):  # only Linux knows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
