@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,8 @@ from wholepose.skeletons import COCO17, COCO_WHOLEBODY133, HALPE26, HALPE136, SK
 _BY_COUNT = {17: COCO17, 26: HALPE26, 133: COCO_WHOLEBODY133, 136: HALPE136}
 """Skeletons that the number of keypoints gives away where a category lists no names."""
 
-_WHOLEBODY_FIELDS = {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
-"""COCO-WholeBody's fields in the order of its 133 keypoints."""
+POINT_FIELDS = {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
+"""COCO-WholeBody's fields in the order of its 133 keypoints; all other sets have the first alone."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def parse(document: Mapping[str, Any], source_skeleton: Skeleton | None, problem
 
     person_ids, person_images, boxes, areas, crowds, counts = _people(people, entries, image_rows, problems)
     if wholebody:
-        parts = [_valid_points(people, entries, field, size, problems) for field, size in _WHOLEBODY_FIELDS.items()]
+        parts = [_valid_points(people, entries, field, size, problems) for field, size in POINT_FIELDS.items()]
         points = np.concatenate(parts, axis=1)
     else:
         points = _points(people, entries, "keypoints", len(order), problems)
@@ -182,7 +183,7 @@ def _skeleton(
     """The file's skeleton, and where in it each of the file's keypoints belongs."""
     count = len(names)
     if not count:
-        lists = (row["keypoints"] for row in people if isinstance(row.get("keypoints"), list))
+        lists = (row["keypoints"] for row in people if isinstance(row.get("keypoints"), (list, array)))
         count = len(next(lists, ())) // 3
     if given is not None:
         skeleton: Skeleton | None = given
@@ -298,23 +299,23 @@ def _points(
         values = row.get(field)
         if values is None and (row.get("iscrowd") or row.get("num_keypoints") == 0):
             values = nobody  # crowds and boxes alone need no keypoints
-        elif not isinstance(values, list) or len(values) != len(nobody):
+        elif not isinstance(values, (list, array)) or len(values) != len(nobody):
             numbers(row, field, len(nobody), entry, problems)
             values = nobody
         rows.append(values)
     if not rows or not count:
         return np.zeros((len(rows), count, 3))
     try:
-        array = np.array(rows)
+        table = np.array(rows)
     except (ValueError, OverflowError):  # a list among the numbers
-        array = np.array(None)
-    if array.dtype.kind not in "iuf" or not (np.abs(array) <= 1e15).all():
+        table = np.array(None)
+    if table.dtype.kind not in "iuf" or not (np.abs(table) <= 1e15).all():
         cleaned = [
             numbers({field: values}, field, len(nobody), entry, problems) or nobody
             for values, entry in zip(rows, entries, strict=True)
         ]
-        array = np.array(cleaned, dtype=np.float64)
-    points = array.astype(np.float64).reshape(len(rows), count, 3)
+        table = np.array(cleaned, dtype=np.float64)
+    points = table.astype(np.float64, copy=False).reshape(len(rows), count, 3)
     for index, keypoint in np.argwhere(points[..., 2] < 0):
         value = points[index, keypoint, 2]
         problems.add(entries[index], f"{field}[{3 * keypoint + 2}]", f"visibility must not be negative: {value:g}")

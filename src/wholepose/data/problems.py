@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,12 @@ def integer(
     return None if read is None else int(read)
 
 
-def numbers(row: Mapping[str, Any], field: str, length: int, entry: str, problems: Problems) -> list[float] | None:
+def numbers(row: Mapping[str, Any], field: str, length: int, entry: str, problems: Problems) -> Sequence[float] | None:
     """Reads a list of ``length`` finite numbers, or notes why there is none and returns None."""
     values = row.get(field)
     if field not in row:
         problems.add(entry, field, "missing")
-    elif not isinstance(values, list):
+    elif not isinstance(values, (list, array)):
         problems.add(entry, field, f"must be a list of {length} numbers, not {show(values)}")
     elif len(values) != length:
         problems.add(entry, field, f"holds {len(values)} values, expected {length}")
@@ -103,5 +104,6 @@ def numbers(row: Mapping[str, Any], field: str, length: int, entry: str, problem
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1e15:
                 problems.add(entry, f"{field}[{position}]", f"must be a finite number, not {show(value)}")
                 return None
-        return values
+        result: Sequence[float] = values
+        return result
     return None
