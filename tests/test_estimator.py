@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wholepose.detectors import Detections
-from wholepose.errors import ConfigError
+from wholepose.errors import ConfigError, WeightsError
 from wholepose.estimator import MAX_BOX_COORDINATE_PX, PoseEstimator, check_person_boxes, whole_image_box
 from wholepose.images import load_image, save_image
 from wholepose.runtimes.onnx import OnnxRuntime
@@ -409,3 +409,10 @@ def test_from_pretrained_takes_a_path(tiny_models, tmp_path, blob):
     assert estimator.skeleton.name == "halpe136"
     assert len(estimator.predict(blob)) == 1
     assert PoseEstimator.from_pretrained(str(path), detector=None).detector is None
+
+
+def test_from_pretrained_refuses_what_it_does_not_know(tmp_path):
+    with pytest.raises(WeightsError, match="no_such_model"):
+        PoseEstimator.from_pretrained("no_such_model", offline=True)
+    with pytest.raises(WeightsError, match=r"absent\.onnx"):
+        PoseEstimator.from_pretrained(tmp_path / "absent.onnx")

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from wholepose.cli.main import main
-from wholepose.cli.predict_inputs import name_pictures
+from wholepose.cli.predict_inputs import name_pictures, read_ahead
+from wholepose.errors import ImageError
 from wholepose.estimator import PoseEstimator
 from wholepose.images import load_image, save_image
 from wholepose.outputs import read_poses
 from wholepose.runtimes.onnx import OnnxRuntime
+from wholepose.weights import embedded_models
 
 BOX = "60,40,140,150"
 
@@ -263,6 +265,17 @@ def test_bad_inputs_are_listed_and_the_rest_done(predict, photos):
         assert len(document["people"]) == 1
 
 
+def test_picture_deleted_meanwhile(photos):
+    """FAULTS 12: a picture that was listed and is gone when its turn comes is an error of its own, in its place."""
+    pictures = name_pictures([photos / "a.png", photos / "b.png", photos / "c.jpg"])
+    (photos / "b.png").unlink()
+    results = list(read_ahead(pictures))
+    assert [picture for picture, _ in results] == pictures
+    assert isinstance(results[1][1], ImageError)
+    assert "b.png: does not exist" in str(results[1][1])
+    assert results[2][1].shape == (200, 182, 3)
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root reads everything")
 def test_unreadable_picture(predict, photos):
     """FAULTS 12: no right to read."""
@@ -354,3 +367,21 @@ def test_bad_files_that_the_options_name(predict, photos):
     code, _, err = predict("photos", "--box", BOX, "--model", "junk.onnx")
     assert code == 1
     assert "junk.onnx" in err
+
+
+def test_example_with_the_embedded_weights(capsys, monkeypatch, tmp_path):
+    """What the README shows: the picture that comes along, the models inside the package, nothing downloaded."""
+    missing = {"default", "detector"} - set(embedded_models())
+    if missing:
+        pytest.skip(f"this checkout has no embedded weights for {', '.join(missing)}")
+    monkeypatch.setenv("WHOLEPOSE_HOME", str(tmp_path / "home"))
+    example = Path(__file__).resolve().parents[2] / "examples" / "astronaut.jpg"
+    for words in ([], ["--whole-image", "--flip-test"]):
+        assert main(["predict", str(example), "--out", str(tmp_path / "out"), "--draw", "--offline", *words]) == 0
+        assert capsys.readouterr().out == ""
+        poses, rest = read_poses(tmp_path / "out" / "astronaut.json")
+        assert poses.keypoints.shape == (len(poses), 136, 2)
+        assert rest["skeleton"] == "halpe136"
+        assert load_image(tmp_path / "out" / "astronaut_poses.jpg").shape == load_image(example).shape
+    assert len(poses) == 1
+    assert not (tmp_path / "home").exists()
