@@ -1,0 +1,428 @@
+"""Warp kernels: the picture by ray queries, and which points a camera sees. The same code runs on CPU and CUDA."""
+
+# mypy: ignore-errors
+# Warp compiles these functions itself; their annotations are Warp's types, not Python's.
+
+import warp as wp
+
+MATERIAL_FIELDS = (
+    "texture_start",  # first texel, below 0 for none
+    "texture_height",
+    "texture_width",
+    "alpha_test",  # 1: texels of alpha under a half are holes
+    "red",
+    "green",
+    "blue",
+    "red2",
+    "green2",
+    "blue2",
+    "pattern",
+    "pattern_scale",  # repeats a metre
+    "specular",
+    "shininess",
+    "fold_strength",
+    "fold_scale",  # folds a metre
+    "mottle",  # strength of fine albedo noise
+    "freckles",  # share of skin under freckles
+    "softness",  # how far light wraps around, as in skin
+    "seed",
+    "two_tone",  # 1: colour by depth along a strand (hair)
+)
+
+
+@wp.struct
+class Camera:
+    """A pinhole with radial distortion; rotation maps world to camera (x right, y down, z ahead)."""
+
+    rotation: wp.mat33
+    position: wp.vec3
+    focal: float
+    center_x: float
+    center_y: float
+    distortion: float
+
+
+@wp.struct
+class Light:
+    """Sun, sky and bounce, linear RGB; `sun` points to the sun."""
+
+    sun: wp.vec3
+    sun_color: wp.vec3
+    sky: wp.vec3
+    bounce: wp.vec3
+    side: wp.vec3  # direction from which the sky is brighter, scaled by how much
+    ground: float  # height of the ground plane, metres
+    has_ground: int
+    occlusion_m: float  # reach of ambient occlusion
+
+
+@wp.func
+def camera_ray(camera: Camera, x: float, y: float) -> wp.vec3:
+    u = (x - camera.center_x) / camera.focal
+    v = (y - camera.center_y) / camera.focal
+    a = u
+    b = v
+    for _ in range(5):
+        scale = 1.0 + camera.distortion * (a * a + b * b)
+        a = u / scale
+        b = v / scale
+    return wp.normalize(wp.transpose(camera.rotation) * wp.vec3(a, b, 1.0))
+
+
+@wp.func
+def texel(texels: wp.array(dtype=wp.uint32), index: int) -> wp.vec4:
+    packed = int(texels[index])
+    return wp.vec4(
+        float(packed & 255) / 255.0,
+        float((packed >> 8) & 255) / 255.0,
+        float((packed >> 16) & 255) / 255.0,
+        float((packed >> 24) & 255) / 255.0,
+    )
+
+
+@wp.func
+def sample_texture(
+    texels: wp.array(dtype=wp.uint32), start: int, height: int, width: int, uv: wp.vec2
+) -> wp.vec4:
+    x = (uv[0] - wp.floor(uv[0])) * float(width) - 0.5
+    y = (1.0 - (uv[1] - wp.floor(uv[1]))) * float(height) - 0.5
+    column = int(wp.floor(x))
+    row = int(wp.floor(y))
+    fx = x - float(column)
+    fy = y - float(row)
+    c0 = wp.clamp(column, 0, width - 1)
+    c1 = wp.clamp(column + 1, 0, width - 1)
+    r0 = wp.clamp(row, 0, height - 1)
+    r1 = wp.clamp(row + 1, 0, height - 1)
+    top = texel(texels, start + r0 * width + c0) * (1.0 - fx) + texel(texels, start + r0 * width + c1) * fx
+    bottom = texel(texels, start + r1 * width + c0) * (1.0 - fx) + texel(texels, start + r1 * width + c1) * fx
+    return top * (1.0 - fy) + bottom * fy
+
+
+@wp.func
+def to_linear(c: wp.vec3) -> wp.vec3:
+    # Square is close enough to sRGB's curve for light transport, and its inverse is exact.
+    return wp.vec3(c[0] * c[0], c[1] * c[1], c[2] * c[2])
+
+
+@wp.func
+def noise(seed: float, p: wp.vec3) -> float:
+    return wp.noise(wp.rand_init(int(seed)), p)
+
+
+@wp.func
+def pattern_weight(kind: int, scale: float, seed: float, p: wp.vec3) -> float:
+    """0 for the first colour, 1 for the second; p is the place on the body at rest."""
+    result = float(0.0)
+    if kind == 1:  # stripes across
+        if wp.sin(p[2] * scale * 6.2832) > 0.2:
+            result = 1.0
+    elif kind == 2:  # stripes along
+        if wp.sin(p[0] * scale * 6.2832) > 0.2:
+            result = 1.0
+    elif kind == 3:  # checks
+        a = wp.sin(p[2] * scale * 6.2832)
+        b = wp.sin(p[0] * scale * 6.2832)
+        if a > 0.0:
+            result = result + 0.5
+        if b > 0.0:
+            result = result + 0.5
+    elif kind == 4:  # dots
+        a = p[0] * scale - wp.floor(p[0] * scale) - 0.5
+        b = p[2] * scale - wp.floor(p[2] * scale) - 0.5
+        if a * a + b * b < 0.08:
+            result = 1.0
+    elif kind == 5:  # patches, as camouflage or batik
+        if noise(seed, p * scale) > 0.08:
+            result = 1.0
+    elif kind == 6:  # heather
+        result = wp.clamp(0.5 + 1.2 * noise(seed, wp.vec3(p[0] * 90.0, p[1] * 90.0, p[2] * 260.0)), 0.0, 1.0)
+    elif kind == 7:  # a print on the chest
+        dx = p[0] / 0.09
+        dz = (p[2] - scale) / 0.075
+        if p[1] < -0.02 and dx * dx + dz * dz < 1.0:
+            if noise(seed, wp.vec3(p[0] * 28.0, 3.0, p[2] * 28.0)) > -0.12:
+                result = 1.0
+    elif kind == 8:  # yoke: another colour above a line
+        if p[2] > scale:
+            result = 1.0
+    elif kind == 9:  # a front opening with a line of buttons
+        if p[1] < 0.0 and wp.abs(p[0]) < 0.007:
+            result = 0.5
+            dz = p[2] * 10.0 - wp.floor(p[2] * 10.0) - 0.5
+            if dz * dz < 0.005:
+                result = 1.0
+    elif kind == 10:  # worn denim: paler on the front of the thighs and the knees
+        pale = wp.exp(-(wp.abs(p[2] + 0.28)) * 4.0)
+        if p[1] > -0.02:
+            pale = pale * 0.4
+        result = wp.clamp(pale * 0.8 + 0.35 * noise(seed, p * 60.0), 0.0, 1.0)
+    elif kind == 20:  # skin: brows, lashes' line, stubble or beard (scale: how dense) in the colour of hair
+        side = wp.abs(p[0])
+        if p[1] < -0.105 and p[2] > 0.76 and p[2] < 0.94 and side < 0.085:
+            rise = (side - 0.0145) / 0.043
+            if rise > -0.12 and rise < 1.1:
+                middle = 0.9125 + 0.022 * rise - 0.0225 * rise * rise
+                half = 0.0042 * (1.15 - 0.75 * wp.max(rise, 0.0))
+                edge = wp.abs(p[2] - middle) / half
+                hairs = noise(seed, wp.vec3(p[0] * 900.0 + p[2] * 500.0, 0.0, p[2] * 260.0))
+                result = wp.clamp((1.25 - edge) * 1.6 + 0.7 * hairs, 0.0, 0.92) * wp.clamp(1.3 - 0.5 * rise, 0.0, 1.0)
+            ex = (side - 0.0315) / 0.0165
+            if wp.abs(ex) < 1.0:  # the lid's edge
+                lid = 0.9045 + 0.0042 * (1.0 - ex * ex)
+                if wp.abs(p[2] - lid) < 0.0013:
+                    result = wp.max(result, 0.75)
+        if scale > 0.0 and p[2] > 0.77 and p[2] < 0.89 and p[1] < -0.055 and side < 0.09:
+            top = 0.845 + 0.55 * wp.max(side - 0.035, 0.0)
+            mouth = wp.sqrt(p[0] * p[0] / 0.0007 + (p[2] - 0.829) * (p[2] - 0.829) / 0.00017)
+            inside = wp.clamp((top - p[2]) * 120.0, 0.0, 1.0) * wp.clamp((mouth - 1.0) * 5.0, 0.0, 1.0)
+            inside = inside * wp.clamp((p[2] - 0.772) * 60.0, 0.0, 1.0)
+            hairs = noise(seed, wp.vec3(p[0] * 700.0, p[1] * 700.0, p[2] * 250.0))
+            result = wp.max(result, inside * wp.clamp(scale * (1.0 + 0.7 * hairs), 0.0, 0.95))
+    return result
+
+
+@wp.func
+def eye_color(p: wp.vec3, white: wp.vec3, iris: wp.vec3) -> wp.vec3:
+    """Pupil, iris and white of an eyeball at rest, which looks along -y."""
+    dx = wp.abs(p[0]) - 0.0312
+    dz = p[2] - 0.9040
+    r = wp.sqrt(dx * dx + dz * dz)
+    color = white
+    if p[1] < -0.129:
+        if r < 0.0023:
+            color = wp.vec3(0.004, 0.004, 0.004)
+        elif r < 0.0060:
+            color = iris * (0.7 + 70.0 * (r - 0.0023))
+            if r > 0.0053:
+                color = iris * 0.35
+        else:
+            color = white * (1.0 - 18.0 * (r - 0.006))
+    return color
+
+
+@wp.kernel
+def render(
+    mesh: wp.uint64,
+    indices: wp.array(dtype=int),
+    normals: wp.array(dtype=wp.vec3),
+    colors: wp.array(dtype=wp.vec3),
+    rest: wp.array(dtype=wp.vec4),
+    face_uv: wp.array(dtype=wp.vec2),
+    face_material: wp.array(dtype=int),
+    face_person: wp.array(dtype=int),
+    materials: wp.array2d(dtype=float),
+    texels: wp.array(dtype=wp.uint32),
+    camera: Camera,
+    light: Light,
+    samples: int,
+    seed: int,
+    origin_x: int,
+    origin_y: int,
+    out_color: wp.array2d(dtype=wp.vec4),
+    out_shadow: wp.array2d(dtype=float),
+    out_person: wp.array2d(dtype=int),
+):
+    i, j = wp.tid()
+    state = wp.rand_init(seed, i * out_color.shape[1] + j)
+    total = wp.vec3(0.0, 0.0, 0.0)
+    coverage = float(0.0)
+    shade = float(0.0)
+    first = int(-1)
+    side = int(wp.sqrt(float(samples)) + 0.5)
+    for s in range(samples):
+        dx = (float(s % side) + 0.5) / float(side) - 0.5
+        dy = (float(s // side) + 0.5) / float(side) - 0.5
+        ray = camera_ray(camera, float(j + origin_x) + dx, float(i + origin_y) + dy)
+        start = camera.position
+        travelled = float(0.0)
+        person = int(-1)
+        color = wp.vec3(0.0, 0.0, 0.0)
+        for _layer in range(12):
+            query = wp.mesh_query_ray(mesh, start, ray, 1.0e4)
+            if not query.result:
+                break
+            face = query.face
+            a = indices[face * 3]
+            b = indices[face * 3 + 1]
+            c = indices[face * 3 + 2]
+            wa = query.u
+            wb = query.v
+            wc = 1.0 - wa - wb
+            place4 = rest[a] * wa + rest[b] * wb + rest[c] * wc
+            point = start + ray * query.t
+            travelled = travelled + query.t
+            m = face_material[face]
+            hole = place4[3] < 0.0
+            albedo = colors[a] * wa + colors[b] * wb + colors[c] * wc
+            tex_start = int(materials[m, 0])
+            if tex_start >= 0 and not hole:
+                uv = face_uv[face * 3] * wa + face_uv[face * 3 + 1] * wb + face_uv[face * 3 + 2] * wc
+                rgba = sample_texture(texels, tex_start, int(materials[m, 1]), int(materials[m, 2]), uv)
+                if materials[m, 3] > 0.5 and rgba[3] < 0.25 + 0.5 * wp.randf(state):
+                    hole = True
+                albedo = wp.cw_mul(albedo, to_linear(wp.vec3(rgba[0], rgba[1], rgba[2])))
+            if hole:
+                start = point + ray * 1.0e-5
+                travelled = travelled + 1.0e-5
+                continue
+            person = face_person[face]
+            normal = wp.normalize(normals[a] * wa + normals[b] * wb + normals[c] * wc)
+            geometric = query.normal
+            if wp.dot(geometric, ray) > 0.0:
+                geometric = -geometric
+            if wp.dot(normal, geometric) < 0.0:
+                normal = -normal
+            place = wp.vec3(place4[0], place4[1], place4[2])
+            noise_seed = materials[m, 19]
+            first_color = wp.vec3(materials[m, 4], materials[m, 5], materials[m, 6])
+            kind = int(materials[m, 10])
+            if kind > 0:
+                second = wp.vec3(materials[m, 7], materials[m, 8], materials[m, 9])
+                if kind == 21:
+                    first_color = eye_color(place, first_color, second)
+                else:
+                    weight = pattern_weight(kind, materials[m, 11], noise_seed, place)
+                    if kind == 20 and weight > 0.0:
+                        albedo = albedo * (1.0 - weight) + wp.vec3(1.0, 1.0, 1.0) * weight
+                    first_color = first_color * (1.0 - weight) + second * weight
+            albedo = wp.cw_mul(albedo, first_color)
+            mottle = materials[m, 16]
+            if mottle > 0.0:
+                n = noise(noise_seed, place * 35.0) + 0.6 * noise(noise_seed + 1.0, place * 140.0)
+                albedo = albedo * (1.0 + mottle * n)
+            freckles = materials[m, 17]
+            if freckles > 0.0:
+                n = noise(noise_seed + 2.0, place * 330.0) + 0.5 * noise(noise_seed + 3.0, place * 9.0)
+                spot = wp.clamp((n - (0.9 - freckles)) * 6.0, 0.0, 1.0)
+                albedo = wp.cw_mul(albedo, wp.vec3(1.0 - 0.35 * spot, 1.0 - 0.55 * spot, 1.0 - 0.62 * spot))
+            fold = materials[m, 14]
+            if fold > 0.0:
+                f = materials[m, 15]
+                q = wp.vec3(place[0] * f, place[1] * f, place[2] * f * 0.45)
+                e = 0.04
+                warp_by = 0.8 * noise(noise_seed + 4.0, q * 0.5)
+                q = q + wp.vec3(warp_by, warp_by, warp_by)
+                base = noise(noise_seed, q)
+                gradient = wp.vec3(
+                    noise(noise_seed, q + wp.vec3(e, 0.0, 0.0)) - base,
+                    noise(noise_seed, q + wp.vec3(0.0, e, 0.0)) - base,
+                    noise(noise_seed, q + wp.vec3(0.0, 0.0, e)) - base,
+                ) / e
+                normal = wp.normalize(normal - fold * (gradient - normal * wp.dot(normal, gradient)))
+            if materials[m, 20] > 0.5:  # strands: streaks along the hair
+                n = noise(noise_seed, wp.vec3(place[0] * 500.0, place[1] * 500.0, place[2] * 40.0))
+                albedo = albedo * (1.0 + 0.5 * n)
+
+            # Sun with shadow, sky with occlusion, light bounced from the ground.
+            lifted = point + geometric * 0.002
+            soft = materials[m, 18]
+            facing = (wp.dot(normal, light.sun) + soft) / (1.0 + soft)
+            lit = float(0.0)
+            if facing > 0.0:
+                lit = 1.0
+                jitter = wp.vec3(wp.randn(state), wp.randn(state), wp.randn(state)) * 0.02
+                if wp.mesh_query_ray_anyhit(mesh, lifted + light.sun * 0.007, wp.normalize(light.sun + jitter), 30.0):
+                    lit = 0.0
+            around = wp.normalize(
+                normal + wp.sample_unit_sphere_surface(state) * 0.98
+            )
+            open_sky = float(1.0)
+            if wp.mesh_query_ray_anyhit(mesh, lifted + around * 0.004, around, light.occlusion_m):
+                open_sky = 0.25
+            if light.has_ground == 1 and around[2] < 0.0:
+                to_ground = (lifted[2] - light.ground) / wp.max(-around[2], 1.0e-3)
+                if to_ground < light.occlusion_m:
+                    open_sky = wp.min(open_sky, 0.35 + 0.65 * to_ground / light.occlusion_m)
+            up = 0.5 + 0.5 * normal[2]
+            ambient = light.sky * up + light.bounce * (1.0 - up)
+            ambient = ambient * (open_sky * wp.max(1.0 + wp.dot(normal, light.side), 0.15))
+            direct = light.sun_color * (wp.max(facing, 0.0) * lit)
+            color = wp.cw_mul(albedo, ambient + direct)
+            if soft > 0.0 and facing > 0.0:  # blood under the skin reddens the edge of light
+                edge = lit * wp.max(0.0, 0.35 - wp.abs(facing - 0.2)) * soft
+                color = color + wp.cw_mul(wp.cw_mul(albedo, light.sun_color), wp.vec3(0.55, 0.1, 0.05)) * edge
+            specular = materials[m, 12]
+            if specular > 0.0:
+                half = wp.normalize(light.sun - ray)
+                gloss = wp.pow(wp.max(wp.dot(normal, half), 0.0), materials[m, 13])
+                rim = wp.pow(1.0 - wp.max(-wp.dot(normal, ray), 0.0), 5.0)
+                color = color + light.sun_color * (specular * gloss * lit * wp.max(facing, 0.0))
+                color = color + ambient * (specular * 0.5 * rim)
+            break
+        if person >= 0:
+            coverage = coverage + 1.0
+            total = total + color
+        else:
+            if light.has_ground == 1 and ray[2] < -1.0e-4:
+                t = (light.ground - camera.position[2]) / ray[2]
+                if t > 0.0 and t < 60.0:
+                    point = camera.position + ray * t
+                    origin = point + wp.vec3(0.0, 0.0, 0.002)
+                    jitter = wp.vec3(wp.randn(state), wp.randn(state), wp.randn(state)) * 0.03
+                    sun_amount = (light.sun_color[0] + light.sun_color[1] + light.sun_color[2]) * wp.max(light.sun[2], 0.05)
+                    sky_amount = light.sky[0] + light.sky[1] + light.sky[2]
+                    received = sky_amount
+                    around = wp.normalize(wp.vec3(0.0, 0.0, 1.0) + wp.sample_unit_sphere_surface(state) * 0.98)
+                    if wp.mesh_query_ray_anyhit(mesh, origin, around, 1.2):
+                        received = sky_amount * 0.25
+                    if not wp.mesh_query_ray_anyhit(mesh, origin, wp.normalize(light.sun + jitter), 30.0):
+                        received = received + sun_amount
+                    shade = shade + 1.0 - received / (sky_amount + sun_amount)
+        if s == samples // 2:
+            first = person
+    if coverage > 0.0:
+        total = total / coverage
+    out_color[i, j] = wp.vec4(total[0], total[1], total[2], coverage / float(samples))
+    out_shadow[i, j] = shade / wp.max(float(samples) - coverage, 1.0)
+    out_person[i, j] = first
+
+
+@wp.kernel
+def see_points(
+    mesh: wp.uint64,
+    indices: wp.array(dtype=int),
+    rest: wp.array(dtype=wp.vec4),
+    face_uv: wp.array(dtype=wp.vec2),
+    face_material: wp.array(dtype=int),
+    face_person: wp.array(dtype=int),
+    materials: wp.array2d(dtype=float),
+    texels: wp.array(dtype=wp.uint32),
+    camera_position: wp.vec3,
+    points: wp.array(dtype=wp.vec3),
+    tolerances: wp.array(dtype=float),
+    persons: wp.array(dtype=int),
+    out_seen: wp.array(dtype=int),
+):
+    """A point is seen when nothing stands before it but, within its tolerance, its own person's flesh and clothes."""
+    k = wp.tid()
+    offset = points[k] - camera_position
+    distance = wp.length(offset)
+    ray = offset / distance
+    start = camera_position
+    travelled = float(0.0)
+    seen = int(1)
+    for _layer in range(12):
+        query = wp.mesh_query_ray(mesh, start, ray, distance - travelled)
+        if not query.result:
+            break
+        face = query.face
+        wa = query.u
+        wb = query.v
+        wc = 1.0 - wa - wb
+        hole = (
+            rest[indices[face * 3]][3] * wa + rest[indices[face * 3 + 1]][3] * wb + rest[indices[face * 3 + 2]][3] * wc
+        ) < 0.0
+        m = face_material[face]
+        if materials[m, 3] > 0.5 and materials[m, 0] >= 0.0 and not hole:
+            uv = face_uv[face * 3] * wa + face_uv[face * 3 + 1] * wb + face_uv[face * 3 + 2] * wc
+            rgba = sample_texture(texels, int(materials[m, 0]), int(materials[m, 1]), int(materials[m, 2]), uv)
+            hole = rgba[3] < 0.5
+        travelled = travelled + query.t + 1.0e-5
+        if hole:
+            start = start + ray * (query.t + 1.0e-5)
+            continue
+        if distance - travelled > tolerances[k] or face_person[face] != persons[k]:
+            seen = 0
+        break
+    out_seen[k] = seen

@@ -1,0 +1,448 @@
+"""One person: a shape, a pose, clothes and hair put together as surfaces in the world."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wholepose.synth.assets import Asset, AssetFolder
+from wholepose.synth.body import BODY_VERTICES, Body, vertex_normals
+from wholepose.synth.garments import Garment, Outfit, Tailor, fold_field, random_color
+from wholepose.synth.hands import HandShapes
+from wholepose.synth.keypoints import KeypointMap
+from wholepose.synth.looks import Look, Stylist
+from wholepose.synth.patches import Atlas
+from wholepose.synth.posing import Pose, Poser
+from wholepose.synth.props import glasses, hat_brim
+from wholepose.synth.render import Material, Surface
+
+_PARTS = ("helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
+
+
+@dataclasses.dataclass
+class Person:
+    """Someone in the scene."""
+
+    surfaces: list[Surface]
+    keypoints: NDArray[np.float32]
+    """(136, 3) world metres."""
+    depths_m: NDArray[np.float32]
+    """(136,) how deep each keypoint may lie under this person's surface and be seen."""
+    height_m: float
+    pose: Pose
+    low: NDArray[np.float32]
+    """(3,) least corner of the body in the world."""
+    high: NDArray[np.float32]
+
+
+@dataclasses.dataclass
+class Identity:
+    """What of a person stays while they move: shape, skin, clothes, hair."""
+
+    phenotype: dict[str, float]
+    changes: dict[str, float]
+    look: Look
+    outfit: Outfit
+    hair: list[Garment]
+    assets: list[tuple[Asset, Material]]
+    folds: dict[int, NDArray[np.float32]]
+    body_height_m: float
+    glasses: Material | None
+    lenses: Material | None
+    brim: Material | None
+
+
+class Casting:
+    """Makes people.
+
+    Args:
+        body: The body.
+        assets: MakeHuman assets, or None for procedural looks alone.
+        clean: Leave out skin pictures, whose licence is unproven.
+        hand_poses: File of hand shapes, or None.
+    """
+
+    def __init__(
+        self, body: Body, assets: AssetFolder | None = None, *, clean: bool = True, hand_poses: Path | None = None
+    ) -> None:
+        self._body = body
+        self._atlas = Atlas(body)
+        self._tailor = Tailor(self._atlas)
+        self._stylist = Stylist(self._atlas)
+        self._poser = Poser(body, HandShapes(body, hand_poses))
+        self._points = KeypointMap(body)
+        self._assets = assets
+        self._clean = clean
+        self._skin_rows = self._atlas.skin_faces()
+        self._feature_rows = body.group_faces(*_PARTS)
+        self._feature_uv = body.uv[body.face_uv[self._feature_rows]]
+
+    def identity(self, generator: np.random.Generator) -> Identity:
+        """Draws who someone is."""
+        phenotype, changes = _draw_shape(generator, self._body)
+        gender, age = phenotype["gender"], phenotype["age"]
+        race = (phenotype["african"], phenotype["asian"], phenotype["caucasian"])
+        look = self._stylist.look(generator, age=age, gender=gender, race=race)
+        feminine = float(np.clip((gender - 0.5) * 4, 0, 1))
+        outfit = self._tailor.outfit(generator, feminine=feminine)
+        hair = self._stylist.hair(generator, look, age=age, gender=gender)
+        assets: list[tuple[Asset, Material]] = []
+        if self._assets is not None:
+            outfit, hair, assets = self._dress(generator, look, outfit, hair, gender, age)
+        headgear = generator.random()
+        brim = None
+        if headgear < 0.1:
+            material = Material(color=random_color(generator), mottle=0.1, fold_strength=0.2, fold_scale=40.0)
+            hair = [*(part for part in hair if part.name == "long hair"), self._stylist.beanie(generator, material)]
+            assets = [(asset, look_of) for asset, look_of in assets if asset.kind != "hair"]
+            if generator.random() < 0.5:
+                brim = material
+        wears = generator.random()
+        frame = Material(color=random_color(generator), specular=0.3, shininess=40.0) if wears < 0.17 else None
+        lenses = (
+            Material(color=(0.02, 0.02, 0.025), specular=0.8, shininess=80.0) if frame and generator.random() < 0.45 else None
+        )
+        folds: dict[int, NDArray[np.float32]] = {}
+        for number, garment in enumerate(outfit.garments):
+            if garment.name != "shoes":
+                folds[number] = fold_field(generator, garment.patch, 5, garment.patch.smoothed)
+        return Identity(phenotype, changes, look, outfit, hair, assets, folds, 0.0, frame, lenses, brim)
+
+    def _dress(
+        self,
+        generator: np.random.Generator,
+        look: Look,
+        outfit: Outfit,
+        hair: list[Garment],
+        gender: float,
+        age: float,
+    ) -> tuple[Outfit, list[Garment], list[tuple[Asset, Material]]]:
+        """Swaps in assets where they are better: cards of hair, brows, lashes, sometimes a suit and shoes."""
+        folder = self._assets
+        assert folder is not None
+        worn: list[tuple[Asset, Material]] = []
+        if hair and generator.random() < 0.75:
+            long = ["bob02", "braid01", "long01", "ponytail01"]
+            names = folder.names("hair")
+            fitting = [name for name in names if (name in long) == (gender > 0.5)] or names
+            if generator.random() < 0.12:
+                fitting = names
+            if fitting:
+                asset = folder.load("hair", str(generator.choice(fitting)))
+                hair = [] if asset.has_alpha else hair[:1]
+                worn.append((asset, _tinted(asset, look.hair_color)))
+                hair = [self._thin_cap(part) for part in hair]
+        brows = folder.names("eyebrows")
+        if brows:
+            asset = folder.load("eyebrows", str(generator.choice(brows)))
+            dark = (look.hair_color[0] * 0.7, look.hair_color[1] * 0.7, look.hair_color[2] * 0.7)
+            worn.append((asset, _tinted(asset, dark)))
+        lashes = folder.names("eyelashes")
+        if lashes and gender > 0.4:
+            asset = folder.load("eyelashes", str(generator.choice(lashes)))
+            worn.append((asset, Material(color=(0.02, 0.02, 0.02), texture=asset.texture, alpha_test=True)))
+        suits = folder.names("clothes", "female" if gender > 0.5 else "male")
+        if suits and age > 0.4 and generator.random() < 0.4:
+            asset = folder.load("clothes", str(generator.choice(suits)))
+            worn.append((asset, _dyed(generator, asset)))
+            outfit = Outfit(tuple(garment for garment in outfit.garments if garment.name in ("shoes",)))
+        shoes = folder.names("clothes", "shoes")
+        if shoes and any(garment.name == "shoes" for garment in outfit.garments) and generator.random() < 0.6:
+            asset = folder.load("clothes", str(generator.choice(shoes)))
+            worn.append((asset, _dyed(generator, asset)))
+            outfit = Outfit(tuple(garment for garment in outfit.garments if garment.name != "shoes"))
+        if not self._clean and folder.skin_names() and generator.random() < 0.5:
+            names = [n for n in folder.skin_names() if ("female" in n) == (gender > 0.5) and "suit" not in n]
+            if names:
+                texture, mean = folder.skin(str(generator.choice(names)))
+                color = look.skin.color
+                ratio = [float(np.clip(color[c] / max(mean[c], 0.02), 0.55, 1.5)) ** 0.5 for c in range(3)]
+                look.skin.texture = texture
+                look.skin.color = (ratio[0], ratio[1], ratio[2])
+                look.skin.pattern_scale *= 0.5
+                look.skin_colors = np.sqrt(look.skin_colors).astype(np.float32)
+        return outfit, hair, worn
+
+    @staticmethod
+    def _thin_cap(part: Garment) -> Garment:
+        return dataclasses.replace(part, offset_m=np.minimum(part.offset_m, 0.004).astype(np.float32))
+
+    def pose(self, generator: np.random.Generator, identity: Identity, kind: str | None = None) -> tuple[Pose, dict[str, float]]:
+        """Draws a pose and an expression for someone."""
+        _, heads, _ = self._body.shape(identity.phenotype, identity.changes)
+        return self._poser.sample(generator, heads, kind), draw_expression(generator)
+
+    def build(
+        self,
+        identity: Identity,
+        pose: Pose,
+        expression: dict[str, float],
+        *,
+        person: int,
+        place: tuple[float, float] = (0.0, 0.0),
+        turn: NDArray[np.floating] | None = None,
+    ) -> Person:
+        """Puts someone into the world.
+
+        Args:
+            identity: Who it is.
+            pose: How they hold themselves.
+            expression: Facial actions.
+            person: Number of the person in the scene.
+            place: Where on the ground (x, y), metres.
+            turn: (3, 3) rotation about the vertical.
+        """
+        body, atlas = self._body, self._atlas
+        vertices, heads, tails = body.shape(identity.phenotype, identity.changes, expression)
+        height = float(vertices[:BODY_VERTICES, 2].max() - vertices[:BODY_VERTICES, 2].min())
+        scale = height / 1.75
+        transforms = body.bone_transforms(heads, pose.rotations)
+        skin = body.skin(vertices[:BODY_VERTICES], transforms, body.skin_weights[:BODY_VERTICES])
+        linear = np.eye(3) if turn is None else np.asarray(turn, dtype=np.float64)
+        skin_low = skin[:, 2].min()
+        center = (skin[:, :2].min(axis=0) + skin[:, :2].max(axis=0)) / 2
+        sole = 0.018 * scale if any(g.name == "shoes" for g in identity.outfit.garments) else 0.0
+        if pose.kind in ("lie", "sit_ground", "kneel", "crouch"):
+            sole *= 0.4
+        shift = np.array([*place, pose.lifted_m - float(skin_low) + sole]) - linear @ np.array([*center, 0.0])
+        world = np.empty_like(transforms)
+        world[:, :, :3] = linear @ transforms[:, :, :3]
+        world[:, :, 3] = transforms[:, :, 3] @ linear.T + shift
+        skin = (skin @ linear.T + shift).astype(np.float32)
+
+        surfaces: list[Surface] = []
+        covered = identity.outfit.covered(body.num_vertices)
+        rest_normals: dict[int, NDArray[np.float32]] = {}
+        for number, garment in enumerate([*identity.outfit.garments, *identity.hair]):
+            layer = 0.0015 * number if number < len(identity.outfit.garments) else 0.0
+            surfaces.append(
+                self._garment(garment, vertices, world, scale, identity.folds.get(number), person, layer, rest_normals)
+            )
+        for asset, material in identity.assets:
+            surfaces.append(self._asset(asset, material, vertices, world, person))
+            if asset.kind == "clothes":
+                self._cover(covered, asset, vertices)
+        faces = body.faces[self._skin_rows]
+        hidden = (covered[faces] > 0.012).all(axis=1)
+        shown = self._skin_rows[~hidden]
+        faces = body.faces[shown]
+        normals = vertex_normals(skin, faces)
+        surfaces.append(
+            Surface(
+                skin, faces, normals, identity.look.skin, person, atlas.rest[:BODY_VERTICES],
+                colors=identity.look.skin_colors[:BODY_VERTICES],
+                uv=body.uv[body.face_uv[shown]] if identity.look.skin.texture is not None else None,
+            )
+        )
+        surfaces += self._features(identity, vertices, world, person)
+        posed = np.zeros((body.num_vertices, 3), np.float32)
+        posed[:BODY_VERTICES] = skin
+        feature_points = np.unique(body.faces[self._feature_rows])
+        posed[feature_points] = body.skin(vertices[feature_points], world, body.skin_weights[feature_points])
+        head_bone = world[body.bone_rows["head"]]
+        if identity.glasses is not None:
+            surfaces += glasses(vertices, head_bone, identity.glasses, identity.lenses, person, body)
+        if identity.brim is not None:
+            surfaces.append(hat_brim(vertices, head_bone, identity.brim, person))
+        posed_heads = np.einsum("bij,bj->bi", world[:, :, :3], heads) + world[:, :, 3]
+        posed_tails = np.einsum("bij,bj->bi", world[:, :, :3], tails) + world[:, :, 3]
+        keypoints = self._points(posed, posed_heads, posed_tails)
+        low = np.min([surface.vertices.min(axis=0) for surface in surfaces], axis=0)
+        high = np.max([surface.vertices.max(axis=0) for surface in surfaces], axis=0)
+        return Person(surfaces, keypoints, self._points.depths_m * max(scale, 0.5), height, pose, low, high)
+
+    def _garment(
+        self,
+        garment: Garment,
+        vertices: NDArray[np.float32],
+        world: NDArray[np.float32],
+        scale: float,
+        folds: NDArray[np.float32] | None,
+        person: int,
+        layer_m: float,
+        normals_of: dict[int, NDArray[np.float32]],
+    ) -> Surface:
+        patch, body = garment.patch, self._body
+        base = vertices[patch.vertices]
+        key = id(patch.vertices)
+        if key not in normals_of:
+            whole = self._atlas.patch("helper-tights") if len(patch.vertices) == 2674 else patch
+            normals_of[key] = vertex_normals(base, whole.faces)
+        shape = patch.smoothed(base, garment.smoothing) if garment.smoothing else base
+        offset = garment.offset_m + layer_m
+        if folds is not None:
+            offset = offset + np.minimum(garment.offset_m, 0.012) * 0.45 * folds
+        # Smoothing shrinks; never let cloth sink under the body's own suit.
+        sunk = np.einsum("vd,vd->v", base - shape, normals_of[key])
+        shape = shape + (np.maximum(sunk, 0) + offset * scale)[:, None] * normals_of[key]
+        if garment.shift is not None:
+            shape = shape + garment.shift * scale
+        posed = body.skin(shape.astype(np.float32), world, body.skin_weights[patch.vertices])
+        return Surface(
+            posed,
+            patch.faces,
+            vertex_normals(posed, patch.faces),
+            garment.material,
+            person,
+            self._atlas.rest[patch.vertices],
+            keep=garment.inside[patch.vertices],
+        )
+
+    def _asset(
+        self, asset: Asset, material: Material, vertices: NDArray[np.float32], world: NDArray[np.float32], person: int
+    ) -> Surface:
+        fitted = asset.fit(vertices)
+        weights = asset.skin_weights(self._body.skin_weights)
+        posed = self._body.skin(fitted, world, weights)
+        rest = asset.fit(self._atlas.rest)
+        return Surface(posed, asset.faces, vertex_normals(posed, asset.faces), material, person, rest, uv=asset.uv)
+
+    def _cover(self, covered: NDArray[np.float32], asset: Asset, vertices: NDArray[np.float32]) -> None:
+        """Marks the body vertices that an asset of clothes hides: those close under its surface."""
+        fitted = asset.fit(self._atlas.rest)
+        rest = self._atlas.rest[:BODY_VERTICES]
+        grid = 0.03
+        keys = np.floor(fitted / grid).astype(np.int64)
+        near: set[tuple[int, int, int]] = set()
+        for dx in (-1, 0, 1):
+            for dy in (-1, 0, 1):
+                for dz in (-1, 0, 1):
+                    near.update(map(tuple, (keys + (dx, dy, dz)).tolist()))
+        del vertices
+        cells = np.floor(rest / grid).astype(np.int64)
+        hit = np.fromiter((tuple(cell) in near for cell in cells.tolist()), bool, len(cells))
+        covered[:BODY_VERTICES] = np.where(hit, np.maximum(covered[:BODY_VERTICES], 0.0), covered[:BODY_VERTICES])
+
+    def _features(
+        self, identity: Identity, vertices: NDArray[np.float32], world: NDArray[np.float32], person: int
+    ) -> list[Surface]:
+        """Eyes, teeth and tongue."""
+        body = self._body
+        result = []
+        teeth = Material(color=(0.72, 0.66, 0.56), specular=0.15, shininess=30.0)
+        tongue = Material(color=(0.42, 0.12, 0.11), specular=0.1)
+        for names, material in (
+            (("helper-l-eye", "helper-r-eye"), identity.look.eye),
+            (("helper-upper-teeth", "helper-lower-teeth"), teeth),
+            (("helper-tongue",), tongue),
+        ):
+            patch = self._atlas.patch(*names)
+            posed = body.skin(vertices[patch.vertices], world, body.skin_weights[patch.vertices])
+            result.append(
+                Surface(
+                    posed, patch.faces, vertex_normals(posed, patch.faces), material, person,
+                    self._atlas.rest[patch.vertices],
+                )
+            )
+        return result
+
+
+def _tinted(asset: Asset, color: tuple[float, float, float]) -> Material:
+    """A material that gives an asset's texture another mean colour."""
+    assert asset.texture is not None
+    pixels = asset.texture.reshape(-1, 4)
+    solid = pixels[pixels[:, 3] > 128]
+    mean = np.square(solid[:, :3] / 255.0).mean(axis=0) if len(solid) else np.ones(3)
+    factor = np.array(color) / np.maximum(mean, 0.01)
+    return Material(
+        color=(float(factor[0]), float(factor[1]), float(factor[2])),
+        texture=asset.texture,
+        alpha_test=asset.has_alpha,
+        specular=0.04,
+        shininess=14.0,
+    )
+
+
+def _dyed(generator: np.random.Generator, asset: Asset) -> Material:
+    """A material that shifts an asset's colours half of the time."""
+    factor = np.ones(3)
+    if generator.random() < 0.6:
+        factor = np.clip(np.array(random_color(generator)) * 2.2, 0.15, 1.9)
+    return Material(
+        color=(float(factor[0]), float(factor[1]), float(factor[2])),
+        texture=asset.texture,
+        alpha_test=asset.has_alpha,
+        fold_strength=0.2,
+        fold_scale=14.0,
+        seed=int(generator.integers(1, 90_000)),
+    )
+
+
+def _draw_shape(generator: np.random.Generator, body: Body) -> tuple[dict[str, float], dict[str, float]]:
+    kind = generator.random()
+    age = float(
+        generator.uniform(0.6, 0.85) if kind < 0.74 else generator.uniform(0.85, 1.0) if kind < 0.88 else generator.uniform(0.18, 0.6)
+    )
+    race = generator.dirichlet([0.45, 0.45, 0.6])
+    gender = float(np.clip(generator.choice([0.05, 0.95]) + generator.normal(0, 0.08), 0, 1))
+    phenotype = {
+        "gender": gender,
+        "age": age,
+        "muscle": float(np.clip(generator.normal(0.5, 0.2), 0, 1)),
+        "weight": float(np.clip(generator.normal(0.52, 0.2), 0.1, 1)),
+        "height": float(np.clip(generator.normal(0.5, 0.18), 0, 1)),
+        "proportions": float(np.clip(generator.normal(0.6, 0.2), 0, 1)),
+        "cupsize": float(np.clip(generator.normal(0.45, 0.2), 0, 1)),
+        "firmness": float(np.clip(generator.normal(0.6, 0.2), 0, 1)),
+        "african": float(race[0]),
+        "asian": float(race[1]),
+        "caucasian": float(race[2]),
+    }
+    changes: dict[str, float] = {}
+    names = body.local_names
+    face = ("cheek", "chin", "ear-", "eyebrows", "eye-", "forehead", "head-", "mouth", "nose")
+    avoid = ("trans-out", "head-angle", "head-trans", "mouth-trans", "nose-trans-out", "eye-push", "head-age")
+    for index in range(0, len(names), 2):
+        stem = names[index]
+        if stem.startswith("r-") or not any(part in stem for part in face) or any(part in stem for part in avoid):
+            continue
+        if generator.random() < 0.5:
+            continue
+        value = float(np.clip(generator.normal(0, 0.28), -0.7, 0.7))
+        row = index if value > 0 else index + 1
+        changes[names[row]] = abs(value)
+        if stem.startswith("l-"):
+            changes[names[names.index("r-" + stem[2:]) + (0 if value > 0 else 1)]] = abs(value)
+    return phenotype, changes
+
+
+def draw_expression(generator: np.random.Generator) -> dict[str, float]:
+    """Draws facial actions: often near neutral or a smile, sometimes speech, surprise or shut eyes."""
+    actions: dict[str, float] = {}
+
+    def both(name: str, amount: float) -> None:
+        for side in ("Left", "Right"):
+            actions[name + side] = float(np.clip(amount + generator.normal(0, 0.06), 0, 1))
+
+    kind = str(generator.choice(["calm", "smile", "laugh", "talk", "surprise", "frown", "odd"], p=[0.34, 0.27, 0.08, 0.14, 0.05, 0.07, 0.05]))
+    if kind in ("smile", "laugh"):
+        both("mouthSmile", generator.uniform(0.3, 0.95))
+        both("cheekSquint", generator.uniform(0, 0.6))
+        if kind == "laugh":
+            actions["jawOpen"] = float(generator.uniform(0.15, 0.55))
+    elif kind == "talk":
+        actions["jawOpen"] = float(generator.uniform(0.03, 0.35))
+        actions[str(generator.choice(["mouthFunnel", "mouthPucker", "mouthShrugUpper"]))] = float(generator.uniform(0, 0.5))
+    elif kind == "surprise":
+        actions["jawOpen"] = float(generator.uniform(0.2, 0.7))
+        actions["browInnerUp"] = float(generator.uniform(0.3, 1))
+        both("eyeWide", generator.uniform(0.2, 0.9))
+        both("browOuterUp", generator.uniform(0.2, 0.9))
+    elif kind == "frown":
+        both("browDown", generator.uniform(0.2, 0.9))
+        both("mouthFrown", generator.uniform(0, 0.7))
+    elif kind == "odd":
+        actions[str(generator.choice(["mouthLeft", "mouthRight", "jawLeft", "jawRight", "cheekPuff"]))] = float(
+            generator.uniform(0.2, 0.8)
+        )
+    shut = generator.random()
+    if shut < 0.06:
+        both("eyeBlink", 1.0)
+    elif shut < 0.4:
+        both("eyeBlink", generator.uniform(0, 0.35))
+    if generator.random() < 0.2:
+        actions["browInnerUp"] = float(generator.uniform(0, 0.5))
+    return actions
