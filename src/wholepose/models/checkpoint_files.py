@@ -7,7 +7,6 @@ There is no fallback for other files.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 import zipfile
@@ -19,7 +18,6 @@ import torch
 
 from wholepose.errors import WeightsError
 
-_HASH_CHUNK_BYTES = 1 << 20
 _SAFETENSORS_HEADER_LIMIT_BYTES = 100_000_000
 
 
@@ -45,25 +43,6 @@ _IGNORED_NAMES = (
     "numpy.dtype",
     "mmengine.logging.history_buffer.HistoryBuffer",  # the loss curve in checkpoints of MMPose 1.x
 )
-
-
-def file_sha256(path: str | Path) -> str:
-    """Hashes a file.
-
-    Returns:
-        64 lower-case hex digits.
-
-    Raises:
-        WeightsError: It cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with Path(path).open("rb") as file:
-            while chunk := file.read(_HASH_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return digest.hexdigest()
 
 
 def read_tensors(path: str | Path) -> tuple[Mapping[str, object], dict[str, str]]:

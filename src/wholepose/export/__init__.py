@@ -1,0 +1,1 @@
+"""Writing models as ONNX files that end in keypoints."""

@@ -1,0 +1,117 @@
+"""Exporting a model: one ONNX file from crops to keypoints, compared with PyTorch before it appears."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from wholepose.errors import WeightsError
+from wholepose.export.decoding import HeatmapShape, add_decode
+from wholepose.export.graph import GraphBuilder
+from wholepose.export.network import add_network, add_network_with_flip_test
+from wholepose.export.verification import MAX_DIFFERENCE_PX, MAX_SCORE_DIFFERENCE, Comparison, compare
+from wholepose.geometry import Protocol
+from wholepose.models.checkpoints import check_card
+from wholepose.models.folding import fold_batch_norms
+from wholepose.models.posenet import PoseNet
+from wholepose.outputs import atomic_path
+from wholepose.skeletons import get_skeleton
+from wholepose.weights.card import ModelCard
+
+OUTPUTS_KEY = "outputs"
+"""Key in the file's metadata that says ``"keypoints"`` or ``"heatmaps"``."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        size_bytes: Its size.
+        comparison: How far it is from PyTorch.
+    """
+
+    path: Path
+    size_bytes: int
+    comparison: Comparison
+
+
+def export_onnx(
+    model: PoseNet, card: ModelCard, path: str | Path, *, flip_test: bool = False, raw: bool = False
+) -> ExportReport:
+    """Writes a model as one ONNX file, and compares it with PyTorch in ONNX Runtime.
+
+    The graph takes ``crops`` (batch, H, W, 3) uint8 RGB and gives ``keypoints`` (batch, K, 2) in crop pixels,
+    ``scores`` (batch, K) raw peaks and ``covariances`` (batch, K, 2, 2) in crop px^2, float32, by the card's decode
+    kernel and protocol. Its input ``flip_test``, a bool, may be left out. The card is in the file's metadata.
+
+    Convention:
+        Crop pixels: the centre of the crop's top-left pixel is (0, 0), x runs right, y runs down.
+
+    Args:
+        model: Stays as it is.
+        card: Describes the model.
+        path: The ``.onnx`` file; it appears only after the comparison.
+        flip_test: What the graph does when the caller leaves ``flip_test`` out.
+        raw: The graph ends in ``heatmaps`` (batch, K, H / 4, W / 4) instead, and has no flip test.
+
+    Returns:
+        Size and differences.
+
+    Raises:
+        ValueError: ``flip_test`` and ``raw`` are both asked for.
+        WeightsError: The card does not fit the model, or the file's answers differ from PyTorch's by more than 0.05 px
+            or a score of 0.001.
+        OSError: The file cannot be written.
+    """
+    if flip_test and raw:
+        raise ValueError("a graph that ends in raw heatmaps has no flip test; leave one of the two out")
+    check_card(card, card.name)
+    num_keypoints = get_skeleton(card.skeleton).num_keypoints
+    if num_keypoints != model.num_keypoints:
+        raise WeightsError(
+            f"{card.name}: the model gives {model.num_keypoints} keypoints, but {card.skeleton} has {num_keypoints}"
+        )
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        onnx.save(_build(model, card, flip_test, raw), temporary)
+        comparison = compare(model, card, temporary)
+        if not (
+            comparison.max_difference_px <= MAX_DIFFERENCE_PX
+            and comparison.max_score_difference <= MAX_SCORE_DIFFERENCE
+        ):
+            raise WeightsError(
+                f"{path}: not written: ONNX Runtime and PyTorch differ by {comparison.max_difference_px:.4f} px "
+                f"(at most {MAX_DIFFERENCE_PX}) and {comparison.max_score_difference:.2g} in score (at most "
+                f"{MAX_SCORE_DIFFERENCE}); try other versions of onnxruntime and torch, and report this"
+            )
+    return ExportReport(path, path.stat().st_size, comparison)
+
+
+def _build(model: PoseNet, card: ModelCard, flip_test: bool, raw: bool) -> onnx.ModelProto:
+    height, width = card.input_size
+    skeleton = get_skeleton(card.skeleton)
+    shape = HeatmapShape(skeleton.num_keypoints, height // card.stride, width // card.stride)
+    folded = fold_batch_norms(model).cpu()
+    graph = GraphBuilder()
+    crops = graph.input("crops", TensorProto.UINT8, ["batch", height, width, 3])
+
+    metadata = {**card.to_metadata(), OUTPUTS_KEY: "heatmaps" if raw else "keypoints"}
+    if raw:
+        add_network(graph, folded, crops, "heatmaps")
+        return graph.build({"heatmaps": ["batch", shape.keypoints, shape.height, shape.width]}, metadata)
+    flip = graph.input("flip_test", TensorProto.BOOL, [], default=np.array(flip_test))
+    heatmaps, doubt = add_network_with_flip_test(graph, folded, crops, flip, card.input_size, skeleton.flip_indices)
+    protocol: Protocol = "mmpose0" if card.protocol == "mmpose0" else "default"
+    add_decode(graph, heatmaps, doubt, shape, kernel=card.decode_kernel, stride=card.stride, protocol=protocol)
+    outputs: dict[str, list[int | str]] = {
+        "keypoints": ["batch", shape.keypoints, 2],
+        "scores": ["batch", shape.keypoints],
+        "covariances": ["batch", shape.keypoints, 2, 2],
+    }
+    return graph.build(outputs, metadata)
