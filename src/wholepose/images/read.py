@@ -52,8 +52,6 @@ _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _MOST_PNG_TEXTS = 24
 # 16-bit grey to 8 bits: 65535 is white, rounded to the nearest.
 _FROM_16_BITS = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-# A marker that ends entropy-coded JPEG data: not a stuffed zero, not a restart.
-_JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 
 
 @dataclass(frozen=True)
@@ -286,14 +284,16 @@ def _check_jpeg_end(data: bytes, name: str) -> None:
     The decoder fills what is missing before the end with grey and says nothing when the file goes on with other bytes,
     such as the zeros of a download that stopped. What follows the end (thumbnails, videos of motion photos) is fine.
     """
-    position = 2
-    while marker := _JPEG_MARKER.search(data, position):
-        code = marker.group(1)[0]
-        position = marker.end()
+    position = data.find(b"\xff", 2)
+    while 0 <= position < len(data) - 1:
+        code = data[position + 1]
         if code == 0xD9:
             return
-        if code not in (0x01, 0xD8):  # all others have a length
+        position += 1 if code == 0xFF else 2  # a marker may follow any number of fill bytes
+        # Stuffed zeros and restarts belong to the entropy-coded data; all other markers but two have a length.
+        if not (code in (0x00, 0x01, 0xD8, 0xFF) or 0xD0 <= code <= 0xD7):
             position += int.from_bytes(data[position : position + 2], "big")
+        position = data.find(b"\xff", position)
     raise ImageError(f"{name}: this JPEG file is cut short (its end marker is missing)")
 
 
