@@ -68,7 +68,7 @@ def test_body_part_and_whole_body_sets_mix(shared):
     sources.append(Source(read_annotations(data / "halpe_fixture/test_halpe.json"), weight=3.0))
     dataset = PoseDataset(sources, (96, 72), augment=config)
     assert len(dataset) == sum(round(0.1 * len(source.annotations)) for source in dataset.sources[:-1]) + 36
-    hands = [number for number, people in enumerate(sets) if "hand21" in str(people.path)][0]
+    hands = next(number for number, people in enumerate(sets) if "hand21" in str(people.path))
     seen = set()
     for index in range(len(dataset)):
         if dataset.person(0, index)[0] == hands:
