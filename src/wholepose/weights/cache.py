@@ -86,7 +86,7 @@ def resolve(name_or_path: str | os.PathLike[str], *, offline: bool | None = None
     names = [*embedded_models(), *REGISTRY]
     near = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise WeightsError(f"no weights are called {printable_path(text)!r}; {hint}known are {', '.join(names)}, or a path")
+    raise WeightsError(f"no weights are called {text!r}; {hint}known are {', '.join(names)}, or a path")
 
 
 def _from_cache(entry: RegistryEntry, offline: bool | None) -> Path:
@@ -206,7 +206,7 @@ def verify(name: str | None = None) -> list[Verified]:
         if name in (None, entry.name, entry.file_name)
     ]
     if not found and name is not None:
-        raise WeightsError(f"no model is called {printable_path(name)!r}; `wholepose models list` shows them")
+        raise WeightsError(f"no model is called {name!r}; `wholepose models list` shows them")
     return found
 
 

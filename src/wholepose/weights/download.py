@@ -349,7 +349,7 @@ def _network_reason(error: BaseException) -> str:
 def _local_reason(error: OSError, target: Path) -> str:
     """Says why the file cannot be written, and what helps."""
     what = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"the disk is full ({what}); free some space and ask again, what was received is kept"
     folder = printable_path(target.parent)
     return f"the folder {folder} cannot be written to ({what}); set WHOLEPOSE_HOME to a folder that can"

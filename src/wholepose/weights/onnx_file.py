@@ -168,7 +168,7 @@ def _pair(data: bytes, start: int, end: int) -> tuple[str, str]:
 
 def _check_location(location: str, folder: Path, name: str) -> None:
     """Refuses a place that is not a plain file inside the model's folder, whichever system's path it is written as."""
-    refused = f"{name}: keeps weights in {printable_path(location)!r}, "
+    refused = f"{name}: keeps weights in {location!r}, "
     parts = (*PurePosixPath(location).parts, *PureWindowsPath(location).parts)
     windows = PureWindowsPath(location)
     if not location or "\0" in location or ".." in parts or location.startswith(("/", "\\")) or windows.drive:

@@ -195,4 +195,4 @@ REGISTRY: Mapping[str, RegistryEntry] = {entry.name: entry for entry in _ENTRIES
 
 def find_entry(name: str) -> RegistryEntry | None:
     """Returns the entry of a name or of a published file name; None where neither is known."""
-    return REGISTRY.get(name) or next((entry for entry in _ENTRIES if entry.file_name == name), None)
+    return REGISTRY.get(name) or next((entry for entry in REGISTRY.values() if entry.file_name == name), None)
