@@ -143,10 +143,11 @@ def _raise_terminated(_signal: int, _frame: object) -> None:
 
 def entry_point() -> None:
     """What the installed ``wholepose`` script calls."""
-    code = main()
+    code = 1
     try:
+        code = main()
         sys.stdout.flush()  # here, since Python's own flush at the end complains where the reader is gone
-    except BrokenPipeError:
+    except BrokenPipeError:  # also while help is printed
         _drop_stdout()
         code = code or 1
     sys.exit(code)
