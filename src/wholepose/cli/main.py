@@ -103,8 +103,12 @@ def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         _drop_stdout()
         return 1
-    except (WholeposeError, OSError) as error:
+    except WholeposeError as error:
         _say(str(error))
+        return 1
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        _say(f"{where}{error.strerror or error}")
         return 1
     except KeyboardInterrupt:
         _say("interrupted")

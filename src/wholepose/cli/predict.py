@@ -294,7 +294,10 @@ def _write_batch(
             cause = error if isinstance(error, OSError) else error.__cause__
             if isinstance(cause, OSError) and cause.errno in _HOPELESS:
                 raise
-            report.fail(str(error) if isinstance(error, ImageError) else f"{picture.image_name}: {error}")
+            if isinstance(error, OSError):
+                report.fail(f"{picture.image_name}: cannot write {error.filename or 'its result'} ({error.strerror})")
+            else:
+                report.fail(str(error))
         else:
             report.pictures += 1
             report.people += len(poses)
