@@ -66,7 +66,7 @@ def average_precision(photos: list[DevPhoto], found: list[Detections]) -> dict[s
         ],
         "categories": [{"id": 1}],
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for photo, people in zip(photos, found, strict=True):
         for (x1, y1, x2, y2), score in zip(people.boxes.tolist(), people.scores.tolist(), strict=True):
             box = [x1, y1, x2 - x1, y2 - y1]

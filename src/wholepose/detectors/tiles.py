@@ -75,10 +75,10 @@ def join_tiles(
 
 
 def _repeated(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which boxes lie almost wholly in a better one of about their height and width, as a half-seen person does."""
+    """Which boxes lie almost wholly in a better one not much larger, as a half-seen person does; best boxes first."""
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     covered = np.clip(high - low, 0, None).prod(axis=2) / np.maximum(area, 1e-9)[:, None]
-    alike = area[:, None] > 0.4 * area[None]
-    return np.asarray((np.tril(covered, -1) > _COVERED).__and__(alike).any(axis=1))
+    in_better = np.tril(covered, -1) > _COVERED
+    return np.asarray((in_better & (area[:, None] > 0.4 * area[None])).any(axis=1))
