@@ -105,7 +105,15 @@ def _card_or_none(read_card: Any, path: Any) -> Any:
 
 def _info(options: argparse.Namespace) -> int:
     from wholepose.images import printable_path
-    from wholepose.weights import cached_path, embedded_models, find_entry, read_card, resolve, sha256_of
+    from wholepose.weights import (
+        cached_path,
+        check_onnx_file,
+        embedded_models,
+        find_entry,
+        read_card,
+        resolve,
+        sha256_of,
+    )
 
     entry = find_entry(options.name)
     facts: dict[str, Any]
@@ -117,10 +125,10 @@ def _info(options: argparse.Namespace) -> int:
         facts["in_cache"] = path.exists()
     else:
         path = resolve(options.name, offline=True)
-        embedded = options.name in embedded_models()
-        # An embedded detector is described by its hash alone; a file that a user names must have a card.
-        card = _card_or_none(read_card, path) if embedded else read_card(path)
-        facts = {} if card is None else dataclasses.asdict(card)
+        if options.name == "detector" and "detector" in embedded_models():
+            facts = {"name": "detector"} | json.loads(check_onnx_file(path).metadata.get("wholepose_detector", "{}"))
+        else:
+            facts = dataclasses.asdict(read_card(path))
         facts |= {"path": printable_path(path), "size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
     if options.json:
         _print_json(facts)
