@@ -216,7 +216,14 @@ def test_part_zoom_chooses_every_part():
 
 
 @pytest.mark.parametrize(
-    "change", [{"flip_probability": 1.2}, {"scale": -0.1}, {"jpeg_quality": 0}, {"rotation_deg": math.nan}]
+    "change",
+    [
+        {"flip_probability": 1.2},
+        {"scale": -0.1},
+        {"jpeg_quality": 0},
+        {"rotation_deg": math.nan},
+        {"part_zoom_parts": ("lefthand",)},
+    ],
 )
 def test_impossible_settings_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,6 +151,15 @@ def test_impossible_mixtures_are_refused(tmp_path):
         PoseDataset([Source(people, weight=0)], (64, 48))
     with pytest.raises(AnnotationError, match="none of its 0 people can be trained on"):
         PoseDataset([people.select(np.zeros(6, dtype=bool))], (64, 48))
+
+
+def test_people_known_by_doubtful_keypoints_alone_are_left_out(tmp_path):
+    """A fraction below 0.35 weighs nothing, except in the reference."""
+    people = make_set(tmp_path)
+    doubtful = np.where(np.arange(6)[:, None] == 2, people.visibility * np.float32(0.1), people.visibility)
+    people = replace(people, visibility=doubtful)
+    assert len(PoseDataset([people], (64, 48))) == 5
+    assert len(PoseDataset([people], (64, 48), protocol="mmpose0")) == 6
 
 
 def test_missing_photos_stop_or_are_left_out(tmp_path):

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.geometry import BOX_PADDING, Protocol, crop_matrices, crop_regions, transform_points
-from wholepose.skeletons import Skeleton
+from wholepose.skeletons import HALPE136, Skeleton
 
 LABELLED_VISIBILITY = 0.35
 """A fractional visibility below this counts as not labelled in the default protocol."""
@@ -48,7 +48,7 @@ class AugmentConfig:
         rotation_deg: Spread of the rotation: N(0, rotation_deg), kept within twice that.
         rotation_probability: Of rotating at all.
         part_zoom_probability: Of taking the crop about one part instead of the whole person.
-        part_zoom_parts: Parts to choose from: names of the skeleton's parts, or ``"upper_body"``.
+        part_zoom_parts: Parts to choose from: names of Halpe's parts, or ``"upper_body"``.
         part_zoom_keypoints: A part needs this many labelled keypoints to be chosen.
         colour_probability: Of changing brightness, contrast, saturation, hue and the balance of the channels.
         colour: Strength of that, 0 to 1.
@@ -84,7 +84,7 @@ class AugmentConfig:
         """Checks the ranges.
 
         Raises:
-            ValueError: A probability is outside 0 to 1, or an amount is negative or too large.
+            ValueError: A probability is outside 0 to 1, an amount is negative or too large, or a part is unknown.
         """
         tops = {"scale": 0.9, "colour": 1.0, "occlusion": 1.0, "jpeg_quality": 95, "rotation_deg": 180.0}
         for field in fields(self):
@@ -92,6 +92,10 @@ class AugmentConfig:
             top = 1.0 if field.name.endswith("_probability") else tops.get(field.name, np.inf)
             if not isinstance(value, tuple) and not 0 <= value <= top:
                 raise ValueError(f"{field.name} must be from 0 to {top:g}, not {value}")
+        unknown = set(self.part_zoom_parts) - {*HALPE136.parts, _UPPER_BODY}
+        if unknown:
+            known = ", ".join((*HALPE136.parts, _UPPER_BODY))
+            raise ValueError(f"part_zoom_parts has no {', '.join(sorted(unknown))}; there are {known}")
         if self.jpeg_quality < 1:
             raise ValueError(f"jpeg_quality must be from 1 to 95, not {self.jpeg_quality}")
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.data.annotations import AnnotationSet, without_missing_images
-from wholepose.data.augment import AugmentConfig, change_pixels, place
+from wholepose.data.augment import AugmentConfig, change_pixels, label_weights, place
 from wholepose.data.photos import PhotoStore
 from wholepose.errors import AnnotationError
 from wholepose.geometry import Protocol, crop_image
@@ -142,7 +142,7 @@ class PoseDataset:
         self.seed = seed
         self.protocol = protocol
         self.photos = PhotoStore() if photos is None else photos
-        self.sources = tuple(replace(item, annotations=_trainable(item.annotations)) for item in self.sources)
+        self.sources = tuple(replace(item, annotations=_trainable(item.annotations, protocol)) for item in self.sources)
         shares = [max(1, round(source.weight * len(source.annotations))) for source in self.sources]
         self._ends = np.cumsum(shares)
         self._orders = []
@@ -215,9 +215,10 @@ class PoseDataset:
                 self.photos.read(people.image_files[image_row], (height, width))
 
 
-def _trainable(annotations: AnnotationSet) -> AnnotationSet:
+def _trainable(annotations: AnnotationSet, protocol: Protocol) -> AnnotationSet:
     present = without_missing_images(annotations)
-    chosen = present.select(present.trainable())
+    counts = (label_weights(present.visibility, protocol) > 0).any(axis=1)
+    chosen = present.select(present.trainable() & counts)
     if not len(chosen):
         raise AnnotationError(
             f"{annotations.path}: none of its {len(annotations)} people can be trained on: each is a crowd, or has no "
