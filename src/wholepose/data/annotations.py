@@ -52,6 +52,8 @@ class AnnotationSet:
         counts: (N,) int64, the file's own ``num_keypoints``, which evaluation goes by: Halpe and COCO-WholeBody count
             only 17 keypoints there. Counted from ``visibility`` where the file has none.
         labelled: (K,) bool: the keypoints that the set labels at all. The rest say nothing about anybody.
+        scored: (K,) bool: the keypoints that results are scored on: those that the file declares
+            (``info.labelled_keypoints``), else all that it has a place for.
         repeated_images: How many entries of the file repeated an image word for word; they are dropped.
         repeated_people: Likewise for people.
         suspects: (N,) bool: the file itself doubts that left and right are right (``suspect_left_right``).
@@ -74,6 +76,7 @@ class AnnotationSet:
     crowds: NDArray[np.bool_]
     counts: NDArray[np.int64]
     labelled: NDArray[np.bool_]
+    scored: NDArray[np.bool_]
     repeated_images: int
     repeated_people: int
     suspects: NDArray[np.bool_]
@@ -174,7 +177,7 @@ def read_annotations(
             "categories) or MPII's list of people"
         )
     target = raw.skeleton if skeleton is None else skeleton
-    keypoints, visibility, labelled = _convert(raw, target)
+    keypoints, visibility, labelled, scored = _convert(raw, target)
     starts, sides = raw.boxes_xywh[:, :2], raw.boxes_xywh[:, 2:]
     file_boxes = np.concatenate([starts, starts + sides], axis=1)
     return AnnotationSet(
@@ -195,6 +198,7 @@ def read_annotations(
         crowds=raw.crowds,
         counts=np.where(raw.counts >= 0, raw.counts, (raw.visibility > 0).sum(axis=1)),
         labelled=labelled,
+        scored=scored,
         repeated_images=raw.repeated_images,
         repeated_people=raw.repeated_people,
         suspects=raw.suspects,
@@ -269,16 +273,16 @@ def _compact(row: dict[str, Any]) -> dict[str, Any]:
 
 def _convert(
     raw: coco_json.RawAnnotations, target: Skeleton
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Keypoints, visibility and labelled mask of the target skeleton, by exact equivalents only."""
-    keypoints, visibility, labelled = raw.keypoints, raw.visibility, raw.labelled
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Keypoints, visibility, labelled and scored masks of the target skeleton, by exact equivalents only."""
+    keypoints, visibility, labelled, scored = raw.keypoints, raw.visibility, raw.labelled, raw.scored
     if target.name != raw.skeleton.name:
         table = conversion(raw.skeleton, target, exact=True)
         keypoints = table.apply_to_keypoints(keypoints).astype(np.float32)
         visibility = table.apply_to_scores(visibility).astype(np.float32)
-        labelled = table.apply_to_scores(labelled.astype(np.float32)) > 0
+        labelled, scored = (table.apply_to_scores(mask.astype(np.float32)) > 0 for mask in (labelled, scored))
     visibility = np.where(labelled, visibility, np.float32(0))
-    return np.where(visibility[..., None] > 0, keypoints, np.float32(0)), visibility, labelled
+    return np.where(visibility[..., None] > 0, keypoints, np.float32(0)), visibility, labelled, scored
 
 
 def _clip(boxes: NDArray[np.float64], sizes: NDArray[np.int64], protocol: Protocol) -> NDArray[np.float64]:

@@ -39,6 +39,7 @@ class RawAnnotations:
         crowds: (N,).
         counts: (N,) ``num_keypoints``, -1 where missing.
         labelled: (K,) keypoints that the set labels at all.
+        scored: (K,) keypoints that results are scored on.
         repeated_images: Entries dropped because they repeat an image word for word.
         repeated_people: Likewise for people.
         suspects: (N,) entries with ``suspect_left_right``.
@@ -58,6 +59,7 @@ class RawAnnotations:
     crowds: NDArray[np.bool_]
     counts: NDArray[np.int64]
     labelled: NDArray[np.bool_]
+    scored: NDArray[np.bool_]
     repeated_images: int
     repeated_people: int
     suspects: NDArray[np.bool_]
@@ -94,7 +96,7 @@ def parse(document: Mapping[str, Any], source_skeleton: Skeleton | None, problem
         points = np.concatenate(parts, axis=1)
     else:
         points = _points(people, entries, "keypoints", len(order), problems)
-    labelled = _labelled(document.get("info"), skeleton, points[..., 2], order, problems)
+    labelled, scored = _labelled(document.get("info"), skeleton, points[..., 2], order, problems)
     problems.check()
     placed = np.zeros((len(people), skeleton.num_keypoints, 3))
     placed[:, order] = points
@@ -113,6 +115,7 @@ def parse(document: Mapping[str, Any], source_skeleton: Skeleton | None, problem
         crowds=crowds,
         counts=counts,
         labelled=labelled,
+        scored=scored,
         repeated_images=repeated,
         repeated_people=repeated_people,
         suspects=np.array([bool(row.get("suspect_left_right")) for row in people], dtype=np.bool_),
@@ -341,12 +344,18 @@ def _valid_points(
 
 def _labelled(
     info: object, skeleton: Skeleton, visibility: NDArray[np.float64], order: NDArray[np.int64], problems: Problems
-) -> NDArray[np.bool_]:
-    """(K,) the keypoints that the set labels: what it declares, else what at least one person has."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(K,) keypoints that the set labels, and (K,) those that results are scored on.
+
+    Both are what the set declares. Where it declares nothing, it labels what at least one person has, and is scored on
+    all that it has a place for, as the COCO evaluation does.
+    """
     labelled = np.zeros(skeleton.num_keypoints, dtype=np.bool_)
+    scored = np.zeros(skeleton.num_keypoints, dtype=np.bool_)
     declared = info.get("labelled_keypoints") if isinstance(info, dict) else None
     if declared is None:
         labelled[order] = (visibility > 0).any(axis=0)
+        scored[order] = True
     elif not isinstance(declared, list) or not all(
         isinstance(index, int) and 0 <= index < len(order) for index in declared
     ):
@@ -354,4 +363,5 @@ def _labelled(
         problems.add("info", "labelled_keypoints", wrong)
     else:
         labelled[order[np.array(declared, dtype=np.int64)]] = True
-    return labelled
+        scored = labelled
+    return labelled, scored

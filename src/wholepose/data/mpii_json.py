@@ -73,6 +73,7 @@ def parse(document: Sequence[object], folder: Path, problems: Problems) -> RawAn
         crowds=np.zeros(size, dtype=np.bool_),
         counts=np.full(size, -1, dtype=np.int64),
         labelled=np.ones(count, dtype=np.bool_),
+        scored=np.ones(count, dtype=np.bool_),
         repeated_images=0,
         repeated_people=0,
         suspects=np.zeros(size, dtype=np.bool_),

@@ -113,8 +113,10 @@ def _silent(*_: object) -> None:
 def _tables(arrangement: Arrangement, similarity: NDArray[np.float64]) -> Mapping[int, list[list[float]]]:
     """Similarities of each image as rows of detections and columns of people, plain numbers."""
     images = arrangement.detection_images[arrangement.pair_detections]
-    starts = np.flatnonzero(np.r_[True, images[1:] != images[:-1]]) if len(images) else np.zeros(0, dtype=np.int64)
-    tables = {}
+    tables: dict[int, list[list[float]]] = {}
+    if not len(images):
+        return tables
+    starts = np.flatnonzero(np.r_[True, images[1:] != images[:-1]])
     for start, end in zip(starts, np.r_[starts[1:], len(images)], strict=True):
         detections = arrangement.pair_detections[[start, end - 1]]
         tables[int(images[start])] = similarity[start:end].reshape(detections[1] - detections[0] + 1, -1).tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,7 @@ def read_results(path: str | Path, annotations: AnnotationSet) -> Results:
     skeleton: Skeleton | None = None
     image_ids, scores = [], []
     keypoints: list[NDArray[np.float64]] = []
-    boxes: list[list[float]] = []
+    boxes: list[Sequence[float]] = []
     strangers = 0
     for position, row in enumerate(_entries(path)):
         entry = f"result {position}"
@@ -239,7 +239,7 @@ def _collect(
     image_ids: list[int],
     scores: list[float],
     keypoints: list[NDArray[np.float64]],
-    boxes: list[list[float]],
+    boxes: list[Sequence[float]],
 ) -> Results:
     count = skeleton.num_keypoints
     triples = np.zeros((len(keypoints), count, 3))

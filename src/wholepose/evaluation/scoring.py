@@ -117,25 +117,14 @@ def score(
     """
     if results.skeleton is not annotations.skeleton:
         raise ValueError(f"results are in {results.skeleton.name}, annotations in {annotations.skeleton.name}")
-    selection = select(annotations, results.provided)
     known = np.isin(results.image_ids, annotations.image_ids)
     if not known.all():
         results = results.select(known)
+    arrangement, similarity, selection = arranged_similarities(annotations, results)
     areas = np.nan_to_num(annotations.areas, nan=0.0)
-    image_ids = np.sort(annotations.image_ids)
-    person_images = np.searchsorted(image_ids, annotations.person_image_ids)
-    arrangement = arrange(len(image_ids), person_images, np.searchsorted(image_ids, results.image_ids), results.scores)
-    similarity = similarities(
-        arrangement,
-        results.keypoints,
-        annotations.keypoints,
-        selection.visible,
-        areas,
-        annotations.file_boxes,
-        annotations.skeleton.sigmas,
-        selection.columns,
-    )
-    weights = image_weights(len(image_ids), replicates, seed)
+    images = arrangement.images
+    person_images = np.searchsorted(np.sort(annotations.image_ids), annotations.person_image_ids)
+    weights = image_weights(images, replicates, seed)
     detected_areas = results.areas(selection.columns["whole"])
     parts = {
         part: _score_part(
@@ -155,9 +144,7 @@ def score(
     measured = metrics(annotations, localization)
     return Scores(
         parts=parts,
-        metrics={
-            name: _score_metric(metric, person_images, len(image_ids), weights) for name, metric in measured.items()
-        },
+        metrics={name: _score_metric(metric, person_images, images, weights) for name, metric in measured.items()},
         keypoint_metrics=measured,
         kinds=error_kinds(annotations, placed, arrangement, localization),
         calibration=calibrate(placed, localization),
@@ -165,6 +152,40 @@ def score(
         localization=localization,
         detections=len(arrangement.detections),
     )
+
+
+def arranged_similarities(
+    annotations: AnnotationSet, results: Results
+) -> tuple[Arrangement, dict[str, NDArray[np.float64]], Selection]:
+    """Brings people and detections together.
+
+    Args:
+        annotations: The labelled people.
+        results: The detections, in the annotations' skeleton, all of them on images that the annotations hold.
+
+    Returns:
+        Who shares an image with whom (images in rising order of id), the similarity of each such pair by part, and what
+        is scored.
+    """
+    selection = select(annotations, results.provided)
+    image_ids = np.sort(annotations.image_ids)
+    arrangement = arrange(
+        len(image_ids),
+        np.searchsorted(image_ids, annotations.person_image_ids),
+        np.searchsorted(image_ids, results.image_ids),
+        results.scores,
+    )
+    similarity = similarities(
+        arrangement,
+        results.keypoints,
+        annotations.keypoints,
+        selection.visible,
+        np.nan_to_num(annotations.areas, nan=0.0),
+        annotations.file_boxes,
+        annotations.skeleton.sigmas,
+        selection.columns,
+    )
+    return arrangement, similarity, selection
 
 
 def _score_part(

@@ -19,7 +19,7 @@ class Selection:
     """What of an annotation set is scored.
 
     Attributes:
-        scored: (K,) bool: keypoints that the set labels and the results can hold.
+        scored: (K,) bool: keypoints that the annotations are scored on and the results can hold.
         visible: (N, K) bool: labelled keypoints among those.
         columns: For each of ``PARTS`` the indices of its scored keypoints, int64; empty where the set has none.
         ignored: For each of ``PARTS`` (N,) bool: people whose detections are neither right nor wrong.
@@ -49,7 +49,7 @@ def select(annotations: AnnotationSet, provided: NDArray[np.bool_] | None = None
     Returns:
         The selection.
     """
-    scored = annotations.labelled if provided is None else annotations.labelled & provided
+    scored = annotations.scored if provided is None else annotations.scored & provided
     visible = (annotations.visibility > 0) & scored
     columns = part_columns(annotations.skeleton, scored)
     ignored = {}

@@ -24,8 +24,9 @@ def similarities(
     """COCO's similarity of every pair, counting the keypoints of one part at a time.
 
     It is the mean over a person's labelled keypoints of exp(-d^2 / (2 area (2 sigma)^2)). For a person without any, d
-    is the distance from a box of three times the sides about the person's, and all keypoints of the part count: that is
-    how the COCO evaluation forgives detections near somebody who is not labelled.
+    is the distance from a box of three times the sides about the person's, and the keypoints of all parts count: so the
+    COCO evaluation forgives detections near somebody who is not labelled. A part's numbers are those that it gives
+    when every label outside the part is deleted.
 
     Args:
         arrangement: The pairs, P of them.
@@ -42,6 +43,10 @@ def similarities(
     """
     pairs = len(arrangement.pair_people)
     result = {part: np.zeros(pairs) for part in columns}
+    parts = [indices for indices in columns.values() if len(indices)]
+    if not parts:
+        return result
+    everything = np.unique(np.concatenate(parts))
     variances = np.square(2 * sigmas)
     step = max(1, _CHUNK_NUMBERS // max(1, len(sigmas)))
     for start in range(0, pairs, step):
@@ -53,16 +58,16 @@ def similarities(
         near = np.exp(-(np.square(offsets[..., 0]) + np.square(offsets[..., 1])) / variances / area / 2)
         labelled = visible[people]
         near[~labelled] = 0
+        forgiven = np.zeros(len(people))
+        blank = np.flatnonzero(~np.stack([labelled[:, indices].any(axis=1) for indices in parts]).all(axis=0))
+        outside = _outside(found[np.ix_(blank, everything)], boxes[people[blank]])
+        forgiven[blank] = np.exp(-outside / variances[everything] / area[blank] / 2).mean(axis=1)
         for part, indices in columns.items():
             if not len(indices):
                 continue
             counts = labelled[:, indices].sum(axis=1)
             similarity = near[:, indices].sum(axis=1) / np.maximum(counts, 1)
-            blank = np.flatnonzero(counts == 0)
-            if len(blank):
-                outside = _outside(found[np.ix_(blank, indices)], boxes[people[blank]])
-                similarity[blank] = np.exp(-outside / variances[indices] / area[blank] / 2).mean(axis=1)
-            result[part][chunk] = similarity
+            result[part][chunk] = np.where(counts > 0, similarity, forgiven)
     return result
 
 

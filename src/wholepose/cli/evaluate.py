@@ -1,0 +1,274 @@
+"""Scores a model, or a COCO results file, against annotations.
+
+AP and AR of the whole person and of body, feet, face and hands, PCK, NME and pixel errors, what kind of error each
+keypoint is, and whether scores mean what they say; with 95 % intervals over images. The table goes to stdout. With
+--out also report.json, report.html (one page, with photos of the people evaluated) and the model's results.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wholepose.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wholepose.data.annotations import AnnotationSet
+    from wholepose.detectors import PersonDetector
+    from wholepose.evaluation.report import Settings
+    from wholepose.evaluation.workflow import Evaluation
+
+_EPILOG = """\
+examples:
+  wholepose evaluate --model default --data halpe_val_v1.json --images val2017/ --boxes gt --out report/
+  wholepose evaluate --model w48.safetensors --data halpe_val_v1.json --images val2017/ \\
+      --boxes COCO_val2017_detections_AP_H_56_person.json --protocol mmpose0 --flip-test --out report/
+  wholepose evaluate --results mine.json --data person_keypoints_val2017.json --out report/
+
+exit codes: 0 all done, 1 an input is unusable or an image could not be read (each listed), 2 bad usage,
+130 or 143 interrupted
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``wholepose evaluate``."""
+    parser.epilog = _EPILOG
+    what = parser.add_argument_group("what to score (one of these)")
+    what.add_argument("--model", metavar="NAME|PATH", help="'default', a name of `wholepose models list`, or a file")
+    what.add_argument("--results", type=Path, metavar="FILE", help="COCO keypoint results, scored as they are")
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", type=Path, required=True, metavar="ANN", help="annotations: COCO, Halpe, MPII ...")
+    data.add_argument("--images", type=Path, metavar="DIR", help="where the images are; default: beside ANN")
+    data.add_argument("--area-from-boxes", action="store_true", help="where areas lack: 0.53 x width x height of boxes")
+    model = parser.add_argument_group("running the model")
+    model.add_argument(
+        "--boxes",
+        metavar="gt|FILE|detector",
+        help="labelled boxes, a file of detections (.json or .csv), or the default detector; default: gt",
+    )
+    add_model_options(model)
+    scoring = parser.add_argument_group("scoring")
+    scoring.add_argument(
+        "--nms",
+        choices=("hard", "soft", "none"),
+        help="how people who repeat a better scored one go; default: hard for a model, none for --results",
+    )
+    scoring.add_argument(
+        "--bootstrap", type=_whole, default=1000, metavar="N", help="draws; 0: no intervals; default: 1000"
+    )
+    scoring.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the draws; default: 0")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the reports; made if missing")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no warnings")
+
+
+def add_model_options(group: argparse._ArgumentGroup) -> None:
+    """Adds how a model runs: protocol, flip test, engine."""
+    group.add_argument(
+        "--protocol",
+        choices=("default", "mmpose0"),
+        help="decoding and scores as of MMPose 0.29; default: the model's own",
+    )
+    group.add_argument("--flip-test", action="store_true", help="average with the mirrored picture: slower, better")
+    group.add_argument("--batch-size", type=_count, default=16, metavar="N", help="most people at once; default: 16")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
+    group.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
+    group.add_argument("--threads", type=_count, metavar="N", help="CPU threads; default: all cores")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluates.
+
+    Args:
+        options: As ``configure`` defines them.
+
+    Returns:
+        0, or 1 where images could not be read.
+
+    Raises:
+        ConfigError: Options contradict each other.
+        WholeposeError: An input is unusable, or nothing could be scored; the message says why.
+        OSError: A report cannot be written.
+    """
+    _check_options(options)
+    from wholepose.data.annotations import read_annotations
+    from wholepose.evaluation.checks import areas_from_boxes
+    from wholepose.evaluation.workflow import evaluate_results, write_reports
+
+    say = silent if options.quiet else warn
+
+    def read(protocol: Any) -> AnnotationSet:
+        annotations = read_annotations(options.data, images=options.images, protocol=protocol)
+        return areas_from_boxes(annotations) if options.area_from_boxes else annotations
+
+    if options.results is not None:
+        settings = make_settings(options, protocol=options.protocol or "default", results=str(options.results))
+        evaluation = evaluate_results(options.results, read(settings.protocol), settings, say=say)
+    else:
+        evaluation = _run_model(options, read, say)
+    print(table(evaluation.document))
+    if options.out is not None:
+        for path in write_reports(options.out, evaluation):
+            say(f"wrote {path}")
+    for failure in evaluation.failures:
+        print(f"wholepose: {failure}", file=sys.stderr)
+    return 1 if evaluation.failures else 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Raises ConfigError where options contradict each other."""
+    if (options.model is None) == (options.results is None):
+        raise ConfigError("give one of --model (to run it) and --results (to score a file)")
+    if options.results is not None:
+        for name in ("boxes", "flip_test", "threads"):
+            if getattr(options, name):
+                raise ConfigError(f"--{name.replace('_', '-')} is about running a model, and --results runs none")
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise ConfigError(f"--out {options.out} is a file, and a folder is needed")
+
+
+def _run_model(
+    options: argparse.Namespace, read: Callable[[Any], AnnotationSet], say: Callable[[str], None]
+) -> Evaluation:
+    from wholepose.evaluation.prediction import load_estimator
+    from wholepose.evaluation.workflow import evaluate_model
+    from wholepose.weights import resolve
+    from wholepose.weights.files import sha256_of
+
+    estimator = load_estimator(
+        options.model,
+        protocol=options.protocol,
+        device=options.device,
+        precision=options.precision,
+        threads=options.threads,
+        batch_size=options.batch_size,
+    )
+    card = estimator.runtime.card
+    annotations = read(card.protocol)
+    boxes = options.boxes or "gt"
+    settings = make_settings(
+        options, protocol=card.protocol, boxes=boxes, model=card.name, model_sha256=sha256_of(resolve(options.model))
+    )
+    detector = load_boxes(boxes, options.data, device=options.device, threads=options.threads)
+    with progress(len(annotations.image_ids), hidden=options.quiet) as advance:
+        return evaluate_model(estimator, annotations, settings, detector=detector, say=say, advance=advance)
+
+
+def load_boxes(boxes: str, data: Path, *, device: str, threads: int | None) -> PersonDetector | None:
+    """What ``--boxes`` names: None for ground truth, else a detector."""
+    from wholepose.detectors import load_detector
+
+    if boxes == "gt":
+        return None
+    if boxes == "detector":
+        return load_detector("default", device=device, threads=threads)
+    images = data if Path(boxes).suffix.lower() == ".json" else None
+    return load_detector(boxes, images=images, device=device, threads=threads)
+
+
+def make_settings(options: argparse.Namespace, **known: Any) -> Settings:
+    """What a report says of how it came about, from the options common to evaluations."""
+    from wholepose import __version__
+    from wholepose.evaluation.report import Settings
+
+    return Settings(
+        command=shlex.join(["wholepose", *sys.argv[1:]]),
+        annotations=str(options.data),
+        flip_test=options.flip_test,
+        suppression=options.nms or ("none" if known.get("results") else "hard"),
+        replicates=options.bootstrap,
+        seed=options.seed,
+        version=__version__,
+        **known,
+    )
+
+
+@contextmanager
+def progress(images: int, *, hidden: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; yields what to call with each number of images done."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=images, unit=" images", file=sys.stderr, disable=hidden or not sys.stderr.isatty(), leave=False
+    ) as bar:
+        yield lambda count: bar.update(count) and None
+
+
+def warn(message: str) -> None:
+    """Says something on stderr, above a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(f"wholepose: {message}", file=sys.stderr)
+
+
+def silent(_message: str) -> None:
+    """Says nothing."""
+
+
+def table(document: Mapping[str, Any]) -> str:
+    """A report's main numbers as text.
+
+    Args:
+        document: What ``report.json`` holds.
+
+    Returns:
+        Lines of one row a part and one a metric, with 95 % intervals in brackets.
+    """
+    rows = [["part", "AP", "", "AP50", "AP75", "AP M", "AP L", "AR", "", "people"]]
+    for name, part in document["parts"].items():
+        bounds = part["intervals"]
+        rows.append(
+            [
+                name,
+                _number(part["AP"]),
+                _bounds(bounds.get("AP")),
+                *(_number(part[key]) for key in ("AP50", "AP75", "APM", "APL")),
+                _number(part["AR"]),
+                _bounds(bounds.get("AR")),
+                str(part["n"]),
+            ]
+        )
+    lines = _columns(rows)
+    rows = [["measure", "value", "", "of"]]
+    for name, value in document["metrics"].items():
+        if value is not None:
+            bounds = document["metric_intervals"][name]
+            rows.append([name, _number(value), _bounds(bounds), str(document["metric_counts"][name])])
+    return "\n".join([*lines, "", *_columns(rows)])
+
+
+def _columns(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 or cell.startswith("[") else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _bounds(bounds: list[float] | None) -> str:
+    return "" if bounds is None else f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
+
+
+def _whole(text: str) -> int:
+    """Reads a whole number from 0 on."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"a whole number from 0 on is needed, not {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    """Reads a whole number from 1 on."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 on is needed, not {text!r}")
+    return int(text)
