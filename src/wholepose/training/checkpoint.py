@@ -1,8 +1,8 @@
 """Checkpoints of a run: whole or absent, checked when read, without pickle.
 
 A checkpoint is one safetensors file that holds every tensor of the run (weights, averaged weights, optimiser moments,
-random states) and, in its metadata, the rest as JSON with a checksum of the tensors. It appears under its final name only
-when it is complete and on disk.
+random states) and, in its metadata, the rest as JSON with a checksum of the tensors. It appears under its final name
+only when it is complete and on disk.
 """
 
 from __future__ import annotations
@@ -71,11 +71,19 @@ class CheckpointFolder:
         Raises:
             OSError: It could not be written; those that were there are still there.
         """
-        path = self.folder / f"step_{state.values['step']:09d}.safetensors"
+        path = self._path(state.values["step"])
         write_state(path, state)
         for old in self.paths()[: -self.keep_last]:
             old.unlink(missing_ok=True)
         return path
+
+    def load(self, step: int) -> TrainingState:
+        """Reads the checkpoint of a step.
+
+        Raises:
+            WeightsError: It is damaged, or not in the folder.
+        """
+        return read_state(self._path(step))
 
     def load_newest(self) -> TrainingState | None:
         """Reads the newest checkpoint that is whole; None where there is none.
@@ -98,6 +106,9 @@ class CheckpointFolder:
                 f"every checkpoint in {self.folder} is damaged; to begin anew, give --run another folder"
             )
         return None
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step_{step:09d}.safetensors"
 
 
 def write_state(path: Path, state: TrainingState) -> None:
@@ -146,5 +157,5 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
         value = zlib.crc32(name.encode(), value)
         flat = tensors[name].contiguous().reshape(-1)
         if flat.numel():
-            value = zlib.crc32(flat.view(torch.uint8).numpy(), value)
+            value = zlib.crc32(flat.view(torch.uint8).numpy().data, value)
     return value

@@ -1,13 +1,14 @@
 """What a training run is made of: frozen, typed, saved as JSON, changed by dotted names.
 
-There are no configuration files to write: a recipe is a Python function that returns a :class:`TrainConfig`, the command
-line changes single fields (``--set optimiser.lr=1e-4``), and a run saves what it used as ``config.json``.
+There are no configuration files to write: a recipe is a Python function that returns a :class:`TrainConfig`, the
+command line changes single fields (``--set optimiser.lr=1e-4``), and a run saves what it used as ``config.json``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -19,6 +20,9 @@ from wholepose.errors import ConfigError
 from wholepose.geometry import Protocol
 
 T = TypeVar("T")
+
+PREVIOUS_STAGE = "@previous"
+"""``model.init_from`` of a stage that goes on from the one before it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class ModelConfig:
         sigma: Standard deviation of the targets in heatmap cells.
         decode_kernel: Blur of the DARK decoder; travels with the weights.
         init_from: Weights to start from, a path or a registered name; what does not fit is skipped and listed. Empty:
-            fresh weights.
+            fresh weights. ``PREVIOUS_STAGE``: what the stage before this one found.
         init: How fresh convolutions start: ``"normal"`` is the reference's N(0, 0.001); ``"kaiming"`` suits small
             networks that start from nothing.
     """
@@ -44,6 +48,18 @@ class ModelConfig:
     decode_kernel: int = 17
     init_from: str = ""
     init: Literal["normal", "kaiming"] = "normal"
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ConfigError: A value cannot work; the message names the field.
+        """
+        if any(side < 32 or side % 32 for side in self.input_size):
+            raise ConfigError(f"model.input_size must be multiples of 32, not {self.input_size}")
+        if self.decode_kernel < 1 or self.decode_kernel % 2 == 0:
+            raise ConfigError(f"model.decode_kernel must be an odd number of cells, not {self.decode_kernel}")
+        _check_range("model.sigma", self.sigma, low=0.1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,17 @@ class OptimiserConfig:
     lr: float = 5e-4
     weight_decay: float = 0.0
     clip_norm: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ConfigError: A value cannot work; the message names the field.
+        """
+        if self.lr <= 0:
+            raise ConfigError(f"optimiser.lr must be positive, not {self.lr}")
+        _check_range("optimiser.weight_decay", self.weight_decay)
+        _check_range("optimiser.clip_norm", self.clip_norm)
 
 
 @dataclass(frozen=True)
@@ -83,6 +110,17 @@ class ScheduleConfig:
     gamma: float = 0.1
     final_fraction: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ConfigError: A value cannot work; the message names the field.
+        """
+        for name in ("warmup_steps", "gamma"):
+            _check_range(f"schedule.{name}", getattr(self, name))
+        for name in ("warmup_start", "final_fraction"):
+            _check_range(f"schedule.{name}", getattr(self, name), high=1)
+
 
 @dataclass(frozen=True)
 class SetConfig:
@@ -98,6 +136,15 @@ class SetConfig:
     images: str = ""
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Checks the weight.
+
+        Raises:
+            ConfigError: It is not positive.
+        """
+        if self.weight <= 0:
+            raise ConfigError(f"{self.annotations}: a set's weight must be positive, not {self.weight}")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -107,13 +154,22 @@ class DataConfig:
         train: Sets that are mixed.
         val: The set for validation; None trains without.
         workers: Loader processes a rank; 0 loads in the training process. Changes no result.
-        cache_images: Keep decoded photos in memory.
+        cache_images: Decode every photo once, at the start, into a file of the run's folder that all loader processes
+            map into memory. For sets that fit there: 10,000 photos of 640 x 480 take 9 GB.
     """
 
     train: tuple[SetConfig, ...] = ()
     val: SetConfig | None = None
     workers: int = 2
     cache_images: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ConfigError: A value cannot work; the message names the field.
+        """
+        _check_range("data.workers", self.workers)
 
 
 @dataclass(frozen=True)
@@ -122,6 +178,7 @@ class TrainConfig:
 
     Attributes:
         recipe: Name of the recipe that made it.
+        stage: Name of the stage, where the recipe has several; its folder in the run's.
         epochs: How many.
         batch_size: Samples of one optimiser step, over all processes and accumulated parts.
         accumulate: Parts that a process splits its share of the batch into.
@@ -139,6 +196,7 @@ class TrainConfig:
     """
 
     recipe: str = ""
+    stage: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -170,12 +228,16 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.batch_size % self.accumulate:
             raise ConfigError(f"batch_size {self.batch_size} cannot be split into {self.accumulate} equal parts")
-        if any(side % 32 for side in self.model.input_size):
-            raise ConfigError(f"model.input_size must be multiples of 32, not {self.model.input_size}")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must lie in [0, 1), not {self.ema_decay}")
-        if self.optimiser.lr <= 0:
-            raise ConfigError(f"optimiser.lr must be positive, not {self.optimiser.lr}")
+        _check_range("seed", self.seed)
+        _check_range("checkpoint_minutes", self.checkpoint_minutes)
+
+
+def _check_range(name: str, value: float, low: float = 0, high: float = math.inf) -> None:
+    if not low <= value <= high:
+        limits = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ConfigError(f"{name} must be {limits}, not {value}")
 
 
 def to_json(config: TrainConfig) -> str:
@@ -271,7 +333,7 @@ def _parse(hint: Any, text: str) -> Any:
     if typing.get_origin(hint) is tuple and not text.startswith("["):
         text = f"[{text}]" if text else "[]"
     try:
-        return json.loads(text.lower() if text in ("True", "False", "None") else text)
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
     except ValueError:
         return text
 
@@ -290,7 +352,9 @@ def _build(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list):
         kinds = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
         if len(kinds) == len(value):
-            return tuple(_build(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
+            return tuple(
+                _build(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+            )
     elif dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
         hints = typing.get_type_hints(hint)
         unknown = value.keys() - hints.keys()
@@ -301,7 +365,7 @@ def _build(hint: Any, value: Any, where: str) -> Any:
             return hint(**items)
         except (TypeError, ValueError) as error:  # a missing field, or a range that the class checks itself
             raise ConfigError(f"{where}: {error}") from error
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif hint is float and type(value) in (int, float) and abs(value) < 1e15:  # neither NaN nor infinity
         return float(value)
     elif isinstance(hint, type) and type(value) is hint:
         return value

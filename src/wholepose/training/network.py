@@ -1,32 +1,28 @@
-"""Builds what is trained: network, start weights, optimiser."""
+"""Builds what is trained, network, start weights and optimiser, and writes what came out."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from wholepose.models.checkpoints import LoadReport, load_checkpoint
-from wholepose.models.posenet import PoseNet, build_model
+from wholepose.models.checkpoints import empty_model, load_state, save_model
+from wholepose.models.posenet import ARCHITECTURES, STRIDE, PoseNet, build_model
 from wholepose.skeletons import get_skeleton
 from wholepose.training.config import OptimiserConfig, TrainConfig
-from wholepose.weights import resolve
-
-_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in [0, 1]
-_STD = (0.229, 0.224, 0.225)
+from wholepose.weights.card import ModelCard
 
 
-def build_network(config: TrainConfig) -> tuple[PoseNet, LoadReport | None]:
-    """Makes the network with its start weights.
+def build_network(config: TrainConfig) -> PoseNet:
+    """Makes the network with fresh weights.
 
     Args:
         config: ``seed`` and ``model`` decide; the global random state of PyTorch is set.
 
-    Returns:
-        The network, and what was loaded and skipped where it starts from other weights.
-
     Raises:
         ConfigError: The architecture or the skeleton does not exist.
-        WeightsError: The start weights cannot be read.
     """
     torch.manual_seed(config.seed)
     model = build_model(config.model.arch, get_skeleton(config.model.skeleton).num_keypoints)
@@ -35,9 +31,7 @@ def build_network(config: TrainConfig) -> tuple[PoseNet, LoadReport | None]:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         nn.init.normal_(model.head.final_layer.weight, std=0.001)
-    if not config.model.init_from:
-        return model, None
-    return model, load_checkpoint(model, resolve(config.model.init_from), strict=False)
+    return model
 
 
 def build_optimiser(config: OptimiserConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -49,9 +43,34 @@ def build_optimiser(config: OptimiserConfig, model: nn.Module) -> torch.optim.Op
     return kind(groups, lr=config.lr)
 
 
-def normalise(crops: Tensor, *, channels_last: bool) -> Tensor:
-    """Turns (B, H, W, 3) uint8 RGB crops into the network's (B, 3, H, W) float32 input, on their device."""
-    mean = torch.tensor(_MEAN, device=crops.device) * 255
-    factor = 1 / (torch.tensor(_STD, device=crops.device) * 255)
-    pixels = ((crops.float() - mean) * factor).permute(0, 3, 1, 2)
-    return pixels if channels_last else pixels.contiguous()
+def write_weights(
+    path: Path, weights: Mapping[str, Tensor], config: TrainConfig, *, epochs: int, metrics: Mapping[str, float]
+) -> None:
+    """Writes weights with their model card, whole or not at all.
+
+    Args:
+        path: ``RUN/best.safetensors`` or ``RUN/last.safetensors``; the folder's name becomes part of the model's.
+        weights: By the names of ``PoseNet``, on any device.
+        config: How they were trained.
+        epochs: For how long.
+        metrics: What validation measured.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    model = config.model
+    card = ModelCard(
+        name=f"{model.arch}_{model.input_size[0]}x{model.input_size[1]}.{path.parent.resolve().name}",
+        arch=model.arch,
+        skeleton=model.skeleton,
+        input_size=model.input_size,
+        stride=STRIDE,
+        decode_kernel=model.decode_kernel,
+        protocol=config.protocol,
+        source=f"recipe {config.recipe or 'without a name'}, after epoch {epochs} of {config.epochs}",
+        training_data=tuple(Path(part.annotations).name for part in config.data.train),
+        metrics={f"val/{name}": value for name, value in metrics.items()},
+    )
+    network = empty_model(ARCHITECTURES[model.arch], get_skeleton(model.skeleton).num_keypoints)
+    load_state(network, {name: tensor.cpu() for name, tensor in weights.items()}, where=str(path))
+    save_model(path, network, card)

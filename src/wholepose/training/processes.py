@@ -1,4 +1,4 @@
-"""One process or many: what PyTorch's own launcher, ``torchrun``, has set up, behind five small functions."""
+"""One process or many: what PyTorch's own launcher, ``torchrun``, has set up, behind a few small functions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def join() -> tuple[int, int]:
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return 0, 1
     if not dist.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=datetime.timedelta(minutes=10))
     return dist.get_rank(), dist.get_world_size()
 
@@ -58,24 +58,27 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def largest(values: Sequence[float], device: torch.device) -> list[float]:
-    """The largest of each value over all processes."""
+def count() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def totals(values: Sequence[float], device: torch.device) -> list[float]:
+    """The sum of each value over all processes.
+
+    Args:
+        values: As many on every process.
+        device: The run's, whose network the sum goes through.
+    """
     if not dist.is_initialized():
         return list(values)
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    dist.all_reduce(tensor)
     return [float(value) for value in tensor.tolist()]
 
 
-def total(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all processes."""
-    if dist.is_initialized():
-        dist.all_reduce(tensor)
-    return tensor
-
-
 def gather(value: Any) -> list[Any]:
-    """What every process holds, in the order of ranks."""
+    """What every process holds, in the order of ranks; nobody goes on before all have asked."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -89,7 +92,7 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
     PyTorch's own layer does this on GPUs only; elsewhere :class:`SharedBatchNorm` does.
     """
     if device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return converted
     for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm2d):
@@ -104,14 +107,14 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
 class SharedBatchNorm(nn.BatchNorm2d):
     """Batch norm with statistics over all processes, on any device; every process must have as many values."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name is PyTorch's
+    def forward(self, input: Tensor) -> Tensor:
         """Normalises (B, C, h, w)."""
         if not self.training:
             return super().forward(input)
         count = input.numel() // input.shape[1] * dist.get_world_size()
-        mean: Tensor = _Sum.apply(input.sum((0, 2, 3))) / count
+        mean: Tensor = _Sum.apply(input.sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         centered = input - mean[:, None, None]
-        variance: Tensor = _Sum.apply(centered.square().sum((0, 2, 3))) / count
+        variance: Tensor = _Sum.apply(centered.square().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -134,7 +137,7 @@ class _Sum(Function):
         return tensor
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
         gradient = gradient.clone()
         dist.all_reduce(gradient)
         return gradient

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,11 @@ class RunLog:
     def __init__(self, folder: Path, length_bytes: int = 0, step: int = 0) -> None:
         self.path = folder / "log.jsonl"
         self._file = self.path.open("ab")
-        self._file.truncate(length_bytes)
-        self._file.seek(0, 2)
+        self._file.truncate(min(length_bytes, self.path.stat().st_size))
+        self._file.seek(0, os.SEEK_END)
+        require("tensorboard", "train")
         writer = require("torch.utils.tensorboard", "train").SummaryWriter
-        self._board = writer(str(folder / "tensorboard"), purge_step=step or None)
-
-    @property
-    def length_bytes(self) -> int:
-        """Length of the log so far."""
-        return self._file.tell()
+        self._board = writer(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, line: Mapping[str, Any], step: int) -> None:
         """Appends a line, and its numbers to TensorBoard."""
@@ -52,6 +49,13 @@ class RunLog:
     def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
         """Adds an (H, W, 3) RGB picture to TensorBoard."""
         self._board.add_image(name, image, step, dataformats="HWC")
+
+    def sync(self) -> int:
+        """Forces the log to the disk, so that a checkpoint may refer to it; returns its length in bytes."""
+        self._board.flush()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
 
     def close(self) -> None:
         """Flushes both."""

@@ -53,9 +53,9 @@ class WeightAverage:
     def update(self, model: nn.Module, step: int) -> None:
         """Moves the average towards the model; ``step`` counts updates from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, tensor in model.state_dict().items():
-            kept = self.state[name]
-            if kept.dtype.is_floating_point:
-                kept.lerp_(tensor, 1 - decay)
-            else:
-                kept.copy_(tensor)
+        pairs = [(self.state[name], tensor) for name, tensor in model.state_dict().items()]
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+        torch._foreach_lerp_([kept for kept, _ in averaged], [tensor for _, tensor in averaged], 1 - decay)
+        if counters:
+            torch._foreach_copy_([kept for kept, _ in counters], [tensor for _, tensor in counters])

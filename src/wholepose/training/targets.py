@@ -25,8 +25,8 @@ def heatmap_targets(
         heatmap_size: (h, w) in cells.
         stride: Crop pixels a cell.
         sigma: Standard deviation of the Gaussian in cells.
-        protocol: ``"default"``: a visibility below 0.35 is unlabelled, all others weigh 1. ``"mmpose0"``: the visibility
-            is the weight, and from 0.5 downwards the target is empty.
+        protocol: ``"default"``: a visibility below 0.35 is unlabelled, all others weigh 1. ``"mmpose0"``: the
+            visibility is the weight, and from 0.5 downwards the target is empty.
 
     Returns:
         Targets (B, K, h, w) float32 and weights (B, K) float32.
