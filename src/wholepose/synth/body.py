@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wholepose.synth import meshes
 from wholepose.synth.build import FORMAT, build_body
 from wholepose.synth.shapes import phenotype_weights
 
@@ -47,6 +48,10 @@ class Body:
         weights = np.zeros((self.num_vertices, len(self.bone_names)), dtype=np.float32)
         np.put_along_axis(weights, arrays["skin_indices"].astype(np.int64), arrays["skin_weights"], axis=1)
         self.skin_weights = weights
+        """(V, B) how much each bone moves each vertex."""
+        self.skin_bones: NDArray[np.int32] = arrays["skin_indices"].astype(np.int32)
+        self.skin_amounts: NDArray[np.float32] = arrays["skin_weights"]
+        """(V, 5) bones and amounts, most moving first."""
         self._action_rows = {str(name): row for row, name in enumerate(arrays["action_names"])}
         self._action_vertices = arrays["action_vertices"]
         self._actions = arrays["actions"].astype(np.float32)
@@ -84,17 +89,13 @@ class Body:
         return np.flatnonzero(np.isin(self.face_groups, numbers))
 
     def shape(
-        self,
-        phenotype: Mapping[str, float],
-        local_changes: Mapping[str, float] | None = None,
-        actions: Mapping[str, float] | None = None,
+        self, phenotype: Mapping[str, float], local_changes: Mapping[str, float] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """The body at rest.
 
         Args:
             phenotype: See :func:`wholepose.synth.shapes.phenotype_weights`.
             local_changes: Name to amount in [0, 1].
-            actions: Facial action to amount in [0, 1].
 
         Returns:
             Vertices (V, 3), bone heads (B, 3) and bone tails (B, 3), float32 metres.
@@ -103,17 +104,21 @@ class Body:
         for name, amount in (local_changes or {}).items():
             coefficients = coefficients + amount * self._local_matrix[self._local_rows[name]]
         points = self.mean + (coefficients.astype(np.float32) @ self._basis).reshape(-1, 3)
-        vertices = points[: self.num_vertices]
-        if actions:
-            amounts = np.zeros(len(self._actions), dtype=np.float32)
-            for name, amount in actions.items():
-                amounts[self._action_rows[name]] = amount
-            used = np.flatnonzero(amounts)
-            moved = np.tensordot(amounts[used], self._actions[used], axes=1)
-            # Expressions are made for an adult's head; a child's is smaller.
-            vertices[self._action_vertices] += moved * self.head_size(vertices) / self.head_size(self.mean)
         count = len(self.bone_names)
+        vertices = points[: self.num_vertices]
         return vertices, points[self.num_vertices : self.num_vertices + count], points[self.num_vertices + count :]
+
+    def with_expression(self, vertices: NDArray[np.float32], actions: Mapping[str, float]) -> NDArray[np.float32]:
+        """Rest vertices (V, 3) with facial actions, name to amount in [0, 1], on top."""
+        amounts = np.zeros(len(self._actions), dtype=np.float32)
+        for name, amount in actions.items():
+            amounts[self._action_rows[name]] = amount
+        used = np.flatnonzero(amounts)
+        moved = np.tensordot(amounts[used], self._actions[used], axes=1)
+        # Expressions are made for an adult's head; a child's is smaller.
+        result = vertices.copy()
+        result[self._action_vertices] += moved * self.head_size(vertices) / self.head_size(self.mean)
+        return result
 
     def head_size(self, vertices: NDArray[np.float32]) -> float:
         """Distance from the chin's tip to the crown at rest, metres."""
@@ -149,34 +154,14 @@ class Body:
         return transforms.astype(np.float32)
 
     def skin(
-        self,
-        vertices: NDArray[np.float32],
-        transforms: NDArray[np.float32],
-        weights: NDArray[np.float32] | None = None,
+        self, vertices: NDArray[np.float32], transforms: NDArray[np.float32], rows: NDArray[np.integer] | slice
     ) -> NDArray[np.float32]:
-        """Linear blend skinning of (V, 3) rest vertices; `weights` (V, B) when they are not the body's own."""
-        blended = (self.skin_weights if weights is None else weights) @ transforms.reshape(len(transforms), 12)
-        matrices = blended.reshape(-1, 3, 4)
-        return np.asarray(np.einsum("vij,vj->vi", matrices[:, :, :3], vertices) + matrices[:, :, 3], dtype=np.float32)
+        """Poses rest `vertices` (v, 3), which are those `rows` of the body's, by bone `transforms` (B, 3, 4)."""
+        return meshes.skin(vertices, self.skin_bones[rows], self.skin_amounts[rows], transforms)
 
 
-_CROWN, _CHIN = 881, 5091
+_CROWN, _CHIN = 881, 747
 """Body vertices on the midline: the top of the head and the tip of the chin."""
-
-
-def vertex_normals(vertices: NDArray[np.float32], faces: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Area-weighted unit normals (V, 3) of a triangle mesh; zero where a vertex has no face."""
-    corners = vertices[faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    total = np.stack(
-        [
-            np.bincount(faces.ravel(), weights=np.repeat(normals[:, axis], 3), minlength=len(vertices))
-            for axis in range(3)
-        ],
-        axis=1,
-    )
-    lengths = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.asarray(total / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 @functools.lru_cache(maxsize=1)

@@ -51,22 +51,22 @@ class Outfit:
 def random_color(generator: np.random.Generator, *, bright: float = 1.0) -> tuple[float, float, float]:
     """A colour of cloth, linear RGB: often black, white, grey, navy or beige, else anything."""
     kind = generator.random()
-    if kind < 0.16:
+    if kind < 0.19:
         grey = generator.uniform(0.008, 0.03)
         return (grey, grey, grey * 1.1)
-    if kind < 0.3:
+    if kind < 0.34:
         grey = generator.uniform(0.5, 0.82) * bright
         return (grey, grey, grey * generator.uniform(0.9, 1.0))
-    if kind < 0.4:
+    if kind < 0.45:
         grey = generator.uniform(0.05, 0.4)
         return (grey, grey, grey)
-    if kind < 0.52:
+    if kind < 0.57:
         return (0.015, 0.022, float(generator.uniform(0.04, 0.12)))
-    if kind < 0.6:
+    if kind < 0.66:
         base = generator.uniform(0.15, 0.5)
         return (base, base * 0.78, base * 0.52)
     red, green, blue = colorsys.hsv_to_rgb(
-        generator.random(), float(generator.beta(2.2, 1.6)), float(generator.beta(2.0, 1.6))
+        generator.random(), float(generator.beta(2.0, 2.2)), float(generator.beta(2.0, 1.9))
     )
     return (red**2 * bright, green**2 * bright, blue**2 * bright)
 
@@ -82,7 +82,7 @@ def _cloth(generator: np.random.Generator, *, folds: float, patterns: tuple[int,
         shininess=12.0,
         seed=int(generator.integers(1, 90_000)),
     )
-    if patterns and generator.random() < 0.5:
+    if patterns and generator.random() < 0.36:
         material.pattern = int(generator.choice(patterns))
         material.pattern_scale = {
             1: generator.uniform(8, 40),
@@ -283,8 +283,7 @@ class Tailor:
         # Keep whole faces near the cut: the renderer cuts inside them.
         local = inside[patch.vertices]
         faces = patch.faces[(local[patch.faces] > 0).any(axis=1)]
-        kept = (local[patch.faces] > 0).any(axis=1)
-        smaller = dataclasses.replace(patch, faces=faces, uv=patch.uv[kept])
+        smaller = dataclasses.replace(patch, faces=faces)
         return Garment(
             name=name,
             patch=smaller,

@@ -40,8 +40,7 @@ class HandShapes:
 
     def __init__(self, body: Body, file: Path | None = None) -> None:
         rows = body.bone_rows
-        vertices, heads, tails = body.shape({"age": 2 / 3, "caucasian": 1.0, "african": 1.0, "asian": 1.0})
-        del vertices
+        _, heads, tails = body.shape({"age": 2 / 3, "caucasian": 1.0, "african": 1.0, "asian": 1.0})
         self._heads = {name: heads[row].astype(np.float64) for name, row in rows.items()}
         self._tails = {name: tails[row].astype(np.float64) for name, row in rows.items()}
         wrist = self._heads["wrist.L"]

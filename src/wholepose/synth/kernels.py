@@ -54,6 +54,8 @@ class Light:
     ground: float  # height of the ground plane, metres
     has_ground: int
     occlusion_m: float  # reach of ambient occlusion
+    center: wp.vec3  # of all surfaces, and how far they reach from there
+    radius: float
 
 
 @wp.func
@@ -136,7 +138,7 @@ def pattern_weight(kind: int, scale: float, seed: float, p: wp.vec3) -> float:
         if noise(seed, p * scale) > 0.08:
             result = 1.0
     elif kind == 6:  # heather
-        result = wp.clamp(0.5 + 1.2 * noise(seed, wp.vec3(p[0] * 90.0, p[1] * 90.0, p[2] * 260.0)), 0.0, 1.0)
+        result = wp.clamp(0.3 + 0.5 * noise(seed, wp.vec3(p[0] * 150.0, p[1] * 150.0, p[2] * 300.0)), 0.0, 1.0)
     elif kind == 7:  # a print on the chest
         dx = p[0] / 0.09
         dz = (p[2] - scale) / 0.075
@@ -171,7 +173,7 @@ def pattern_weight(kind: int, scale: float, seed: float, p: wp.vec3) -> float:
             if wp.abs(ex) < 1.0:  # the lid's edge
                 lid = 0.9045 + 0.0042 * (1.0 - ex * ex)
                 if wp.abs(p[2] - lid) < 0.0013:
-                    result = wp.max(result, 0.75)
+                    result = wp.max(result, 0.5)
         if scale > 0.0 and p[2] > 0.77 and p[2] < 0.89 and p[1] < -0.055 and side < 0.09:
             top = 0.845 + 0.55 * wp.max(side - 0.035, 0.0)
             mouth = wp.sqrt(p[0] * p[0] / 0.0007 + (p[2] - 0.829) * (p[2] - 0.829) / 0.00017)
@@ -217,27 +219,53 @@ def render(
     light: Light,
     samples: int,
     seed: int,
-    origin_x: int,
-    origin_y: int,
+    refine: int,
     out_color: wp.array2d(dtype=wp.vec4),
+    out_ambient: wp.array2d(dtype=wp.vec3),
+    out_sky: wp.array2d(dtype=float),
     out_shadow: wp.array2d(dtype=float),
     out_person: wp.array2d(dtype=int),
+    out_material: wp.array2d(dtype=int),
+    known_material: wp.array2d(dtype=int),
 ):
+    """One ray a pixel, or, to refine, `samples` rays where a neighbour of the first pass shows something else."""
     i, j = wp.tid()
+    if refine == 1:
+        here = known_material[i, j]
+        alike = int(1)
+        if i > 0 and known_material[i - 1, j] != here:
+            alike = 0
+        if j > 0 and known_material[i, j - 1] != here:
+            alike = 0
+        if i + 1 < out_person.shape[0] and known_material[i + 1, j] != here:
+            alike = 0
+        if j + 1 < out_person.shape[1] and known_material[i, j + 1] != here:
+            alike = 0
+        if alike == 1:
+            return
     state = wp.rand_init(seed, i * out_color.shape[1] + j)
     total = wp.vec3(0.0, 0.0, 0.0)
     coverage = float(0.0)
-    shade = float(0.0)
-    first = int(-1)
     side = int(wp.sqrt(float(samples)) + 0.5)
+    # Shading is worked out once for what rays of a pixel meet alike: visibility wants many rays, colour does not.
+    shaded = int(-1)
+    shaded_color = wp.vec3(0.0, 0.0, 0.0)
+    shaded_ambient = wp.vec3(0.0, 0.0, 0.0)
+    total_ambient = wp.vec3(0.0, 0.0, 0.0)
+    pixel_sky = float(-1.0)
+    shaded_normal = wp.vec3(0.0, 0.0, 0.0)
+    ground_shade = float(-1.0)
+    last_person = int(-1)
+    last_material = int(-1)
     for s in range(samples):
         dx = (float(s % side) + 0.5) / float(side) - 0.5
         dy = (float(s // side) + 0.5) / float(side) - 0.5
-        ray = camera_ray(camera, float(j + origin_x) + dx, float(i + origin_y) + dy)
+        ray = camera_ray(camera, float(j) + dx, float(i) + dy)
         start = camera.position
         travelled = float(0.0)
         person = int(-1)
         color = wp.vec3(0.0, 0.0, 0.0)
+        dull = wp.vec3(0.0, 0.0, 0.0)
         for _layer in range(12):
             query = wp.mesh_query_ray(mesh, start, ray, 1.0e4)
             if not query.result:
@@ -267,6 +295,12 @@ def render(
                 travelled = travelled + 1.0e-5
                 continue
             person = face_person[face]
+            last_person = person
+            last_material = m
+            if shaded == m and wp.abs(wp.dot(shaded_normal, query.normal)) > 0.9:
+                color = shaded_color
+                dull = shaded_ambient
+                break
             normal = wp.normalize(normals[a] * wa + normals[b] * wb + normals[c] * wc)
             geometric = query.normal
             if wp.dot(geometric, ray) > 0.0:
@@ -315,7 +349,7 @@ def render(
                 albedo = albedo * (1.0 + 0.5 * n)
 
             # Sun with shadow, sky with occlusion, light bounced from the ground.
-            lifted = point + geometric * 0.002
+            lifted = point + geometric * 0.005
             soft = materials[m, 18]
             facing = (wp.dot(normal, light.sun) + soft) / (1.0 + soft)
             lit = float(0.0)
@@ -324,21 +358,24 @@ def render(
                 jitter = wp.vec3(wp.randn(state), wp.randn(state), wp.randn(state)) * 0.02
                 if wp.mesh_query_ray_anyhit(mesh, lifted + light.sun * 0.007, wp.normalize(light.sun + jitter), 30.0):
                     lit = 0.0
-            around = wp.normalize(
-                normal + wp.sample_unit_sphere_surface(state) * 0.98
-            )
+                else:  # a coarse mesh turns from the sun in steps
+                    lit = wp.clamp(wp.dot(geometric, light.sun) * 5.0 + 0.6, 0.0, 1.0)
             open_sky = float(1.0)
-            if wp.mesh_query_ray_anyhit(mesh, lifted + around * 0.004, around, light.occlusion_m):
-                open_sky = 0.25
-            if light.has_ground == 1 and around[2] < 0.0:
-                to_ground = (lifted[2] - light.ground) / wp.max(-around[2], 1.0e-3)
-                if to_ground < light.occlusion_m:
-                    open_sky = wp.min(open_sky, 0.35 + 0.65 * to_ground / light.occlusion_m)
+            for _ray in range(2):
+                around = wp.normalize(normal + wp.sample_unit_sphere_surface(state) * 0.98)
+                if wp.mesh_query_ray_anyhit(mesh, lifted + around * 0.004, around, light.occlusion_m):
+                    open_sky = open_sky - 0.36
+                elif light.has_ground == 1 and around[2] < 0.0:
+                    to_ground = (lifted[2] - light.ground) / wp.max(-around[2], 1.0e-3)
+                    if to_ground < light.occlusion_m:
+                        open_sky = open_sky - 0.3 * (1.0 - to_ground / light.occlusion_m)
             up = 0.5 + 0.5 * normal[2]
             ambient = light.sky * up + light.bounce * (1.0 - up)
-            ambient = ambient * (open_sky * wp.max(1.0 + wp.dot(normal, light.side), 0.15))
+            ambient = ambient * wp.max(1.0 + wp.dot(normal, light.side), 0.15)
+            pixel_sky = open_sky
             direct = light.sun_color * (wp.max(facing, 0.0) * lit)
-            color = wp.cw_mul(albedo, ambient + direct)
+            color = wp.cw_mul(albedo, direct)
+            dull = wp.cw_mul(albedo, ambient)
             if soft > 0.0 and facing > 0.0:  # blood under the skin reddens the edge of light
                 edge = lit * wp.max(0.0, 0.35 - wp.abs(facing - 0.2)) * soft
                 color = color + wp.cw_mul(wp.cw_mul(albedo, light.sun_color), wp.vec3(0.55, 0.1, 0.05)) * edge
@@ -348,34 +385,49 @@ def render(
                 gloss = wp.pow(wp.max(wp.dot(normal, half), 0.0), materials[m, 13])
                 rim = wp.pow(1.0 - wp.max(-wp.dot(normal, ray), 0.0), 5.0)
                 color = color + light.sun_color * (specular * gloss * lit * wp.max(facing, 0.0))
-                color = color + ambient * (specular * 0.5 * rim)
+                dull = dull + ambient * (specular * 0.5 * rim)
+            shaded = m
+            shaded_color = color
+            shaded_ambient = dull
+            shaded_normal = query.normal
             break
         if person >= 0:
             coverage = coverage + 1.0
             total = total + color
+            total_ambient = total_ambient + dull
         else:
-            if light.has_ground == 1 and ray[2] < -1.0e-4:
-                t = (light.ground - camera.position[2]) / ray[2]
-                if t > 0.0 and t < 60.0:
+            # A quarter of the ground's pixels is enough: shadows are blurred later.
+            if refine == 0 and i % 2 == 0 and j % 2 == 0:
+                ground_shade = 0.0
+                if light.has_ground == 1 and ray[2] < -1.0e-4:
+                    t = (light.ground - camera.position[2]) / ray[2]
                     point = camera.position + ray * t
-                    origin = point + wp.vec3(0.0, 0.0, 0.002)
-                    jitter = wp.vec3(wp.randn(state), wp.randn(state), wp.randn(state)) * 0.03
-                    sun_amount = (light.sun_color[0] + light.sun_color[1] + light.sun_color[2]) * wp.max(light.sun[2], 0.05)
-                    sky_amount = light.sky[0] + light.sky[1] + light.sky[2]
-                    received = sky_amount
-                    around = wp.normalize(wp.vec3(0.0, 0.0, 1.0) + wp.sample_unit_sphere_surface(state) * 0.98)
-                    if wp.mesh_query_ray_anyhit(mesh, origin, around, 1.2):
-                        received = sky_amount * 0.25
-                    if not wp.mesh_query_ray_anyhit(mesh, origin, wp.normalize(light.sun + jitter), 30.0):
-                        received = received + sun_amount
-                    shade = shade + 1.0 - received / (sky_amount + sun_amount)
-        if s == samples // 2:
-            first = person
+                    if t > 0.0 and wp.length(point - light.center) < light.radius + 4.0:
+                        origin = point + wp.vec3(0.0, 0.0, 0.002)
+                        sun_amount = (light.sun_color[0] + light.sun_color[1] + light.sun_color[2]) * wp.max(
+                            light.sun[2], 0.05
+                        )
+                        sky_amount = light.sky[0] + light.sky[1] + light.sky[2]
+                        received = sky_amount
+                        if wp.length(point - light.center) < light.radius + 1.2:
+                            for _ray in range(2):
+                                around = wp.normalize(wp.vec3(0.0, 0.0, 1.0) + wp.sample_unit_sphere_surface(state) * 0.98)
+                                if wp.mesh_query_ray_anyhit(mesh, origin, around, 1.2):
+                                    received = received - sky_amount * 0.38
+                        jitter = wp.vec3(wp.randn(state), wp.randn(state), wp.randn(state)) * 0.03
+                        if not wp.mesh_query_ray_anyhit(mesh, origin, wp.normalize(light.sun + jitter), 12.0):
+                            received = received + sun_amount
+                        ground_shade = 1.0 - received / (sky_amount + sun_amount)
     if coverage > 0.0:
         total = total / coverage
+        total_ambient = total_ambient / coverage
     out_color[i, j] = wp.vec4(total[0], total[1], total[2], coverage / float(samples))
-    out_shadow[i, j] = shade / wp.max(float(samples) - coverage, 1.0)
-    out_person[i, j] = first
+    out_ambient[i, j] = total_ambient
+    if refine == 0:
+        out_sky[i, j] = pixel_sky
+        out_shadow[i, j] = ground_shade
+        out_person[i, j] = last_person
+        out_material[i, j] = last_material
 
 
 @wp.kernel

@@ -43,8 +43,9 @@ class KeypointMap:
             for other, weight in definitions[name].get("keypoints", {}).items():
                 weights[row] += weight * weights[names.index(other)]
         weights /= weights.sum(axis=1, keepdims=True)
-        self._used = np.flatnonzero(weights.any(axis=0))
-        self._weights = weights[:, self._used].astype(np.float32)
+        rows, self._used = np.nonzero(weights)
+        self._weights = weights[rows, self._used].astype(np.float32)[:, None]
+        self._starts = np.searchsorted(rows, np.arange(len(names)))
         self.depths_m: NDArray[np.float32] = np.array(
             [definitions[name]["depth_m"] for name in names], dtype=np.float32
         )
@@ -63,8 +64,8 @@ class KeypointMap:
         Returns:
             (136, 3) float32 in Halpe order.
         """
-        points = np.concatenate([vertices, heads, tails])[self._used]
-        return np.asarray(self._weights @ points, dtype=np.float32)
+        points = np.concatenate([vertices, heads, tails])[self._used] * self._weights
+        return np.asarray(np.add.reduceat(points, self._starts, axis=0), dtype=np.float32)
 
 
 @functools.lru_cache(maxsize=1)

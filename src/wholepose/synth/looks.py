@@ -207,11 +207,11 @@ class Stylist:
             narrow[:, 0] = -hair_rest[:, 0] * 0.1
             local_keep = strips[self._long.vertices]
             faces = (local_keep[self._long.faces] > 0).any(axis=1)
-            patch = dataclasses.replace(self._long, faces=self._long.faces[faces], uv=self._long.uv[faces])
+            patch = dataclasses.replace(self._long, faces=self._long.faces[faces])
             garments.append(Garment("long hair", patch, strips, (wave - 0.004).astype(np.float32), 0, material, narrow))
         local_keep = inside[self._cap.vertices]
         faces = (local_keep[self._cap.faces] > 0).any(axis=1)
-        garments[0].patch = dataclasses.replace(self._cap, faces=self._cap.faces[faces], uv=self._cap.uv[faces])
+        garments[0].patch = dataclasses.replace(self._cap, faces=self._cap.faces[faces])
         return garments
 
     def beanie(self, generator: np.random.Generator, material: Material) -> Garment:
@@ -220,6 +220,6 @@ class Stylist:
         inside = np.minimum(self._scalp + 0.03, rest[:, 2] - generator.uniform(0.93, 0.955) + 0.25 * (rest[:, 1] + 0.05))
         local = inside[self._cap.vertices]
         faces = (local[self._cap.faces] > 0).any(axis=1)
-        patch = dataclasses.replace(self._cap, faces=self._cap.faces[faces], uv=self._cap.uv[faces])
+        patch = dataclasses.replace(self._cap, faces=self._cap.faces[faces])
         offset = np.full(len(self._cap.vertices), generator.uniform(0.016, 0.024), np.float32)
         return Garment("beanie", patch, inside.astype(np.float32), offset, 3, material)

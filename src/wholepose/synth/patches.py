@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from wholepose.synth.body import BODY_VERTICES, Body, vertex_normals
+from wholepose.synth import meshes
+from wholepose.synth.body import BODY_VERTICES, Body
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,16 +18,15 @@ class Patch:
     vertices: NDArray[np.int64]
     """(v,) rows of the body's vertices."""
     faces: NDArray[np.int64]
-    uv: NDArray[np.float32]
-    """(f, 3, 2)."""
-    neighbours: NDArray[np.int64]
+    """(f, 3) those that garments show."""
+    whole_faces: NDArray[np.int64]
+    """(w, 3) all, also those cut away."""
+    neighbours: NDArray[np.int32]
     """(v, n) local neighbours, padded with the vertex itself."""
 
     def smoothed(self, values: NDArray[np.float32], rounds: int) -> NDArray[np.float32]:
         """Averages (v, ...) values over neighbours, repeatedly."""
-        for _ in range(rounds):
-            values = values[self.neighbours].mean(axis=1)
-        return values
+        return meshes.smoothed(values, self.neighbours, rounds)
 
 
 class Atlas:
@@ -63,7 +63,7 @@ class Atlas:
         self.along_leg: NDArray[np.float32] = _along(left, joints)
         """(V,) 0 at the hip, 1 at the knee, 2 at the ankle."""
         self.heads = heads
-        self.normals: NDArray[np.float32] = vertex_normals(rest, body.faces)
+        self.normals: NDArray[np.float32] = meshes.vertex_normals(rest, body.faces)
         self._patches: dict[tuple[str, ...], Patch] = {}
 
     def patch(self, *groups: str) -> Patch:
@@ -80,7 +80,7 @@ class Atlas:
         return Patch(
             vertices=vertices.astype(np.int64),
             faces=local_faces,
-            uv=self.body.uv[self.body.face_uv[face_rows]],
+            whole_faces=local_faces,
             neighbours=_neighbours(local_faces, len(vertices)),
         )
 
@@ -100,11 +100,11 @@ def _along(points: NDArray[np.floating], joints: list[NDArray[np.float32]]) -> N
     return np.asarray(np.where(split, 1 + np.maximum(on_lower, 0), np.minimum(on_upper, 1)), dtype=np.float32)
 
 
-def _neighbours(faces: NDArray[np.int64], count: int, most: int = 8) -> NDArray[np.int64]:
+def _neighbours(faces: NDArray[np.int64], count: int, most: int = 8) -> NDArray[np.int32]:
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     edges = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0)
     table = np.tile(np.arange(count)[:, None], (1, most + 1))
     order = np.arange(len(edges)) - np.searchsorted(edges[:, 0], edges[:, 0])
     fits = order < most
     table[edges[fits, 0], order[fits] + 1] = edges[fits, 1]
-    return table
+    return table.astype(np.int32)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.synth.assets import Asset, AssetFolder
-from wholepose.synth.body import BODY_VERTICES, Body, vertex_normals
+from wholepose.synth.body import BODY_VERTICES, Body
 from wholepose.synth.garments import Garment, Outfit, Tailor, fold_field, random_color
 from wholepose.synth.hands import HandShapes
 from wholepose.synth.keypoints import KeypointMap
+from wholepose.synth.meshes import hidden_by, skin, vertex_normals
 from wholepose.synth.looks import Look, Stylist
 from wholepose.synth.patches import Atlas
 from wholepose.synth.posing import Pose, Poser
@@ -49,7 +50,8 @@ class Identity:
     hair: list[Garment]
     assets: list[tuple[Asset, Material]]
     folds: dict[int, NDArray[np.float32]]
-    body_height_m: float
+    rest: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+    """Vertices, bone heads and bone tails of the shape at rest, without expression."""
     glasses: Material | None
     lenses: Material | None
     brim: Material | None
@@ -77,12 +79,15 @@ class Casting:
         self._assets = assets
         self._clean = clean
         self._skin_rows = self._atlas.skin_faces()
-        self._feature_rows = body.group_faces(*_PARTS)
-        self._feature_uv = body.uv[body.face_uv[self._feature_rows]]
+        self._feature_points = np.unique(body.faces[body.group_faces(*_PARTS)])
+        self._fitted: dict[
+            tuple[str, str], tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
+        ] = {}
 
     def identity(self, generator: np.random.Generator) -> Identity:
         """Draws who someone is."""
         phenotype, changes = _draw_shape(generator, self._body)
+        rest = self._body.shape(phenotype, changes)
         gender, age = phenotype["gender"], phenotype["age"]
         race = (phenotype["african"], phenotype["asian"], phenotype["caucasian"])
         look = self._stylist.look(generator, age=age, gender=gender, race=race)
@@ -109,7 +114,7 @@ class Casting:
         for number, garment in enumerate(outfit.garments):
             if garment.name != "shoes":
                 folds[number] = fold_field(generator, garment.patch, 5, garment.patch.smoothed)
-        return Identity(phenotype, changes, look, outfit, hair, assets, folds, 0.0, frame, lenses, brim)
+        return Identity(phenotype, changes, look, outfit, hair, assets, folds, rest, frame, lenses, brim)
 
     def _dress(
         self,
@@ -172,8 +177,7 @@ class Casting:
 
     def pose(self, generator: np.random.Generator, identity: Identity, kind: str | None = None) -> tuple[Pose, dict[str, float]]:
         """Draws a pose and an expression for someone."""
-        _, heads, _ = self._body.shape(identity.phenotype, identity.changes)
-        return self._poser.sample(generator, heads, kind), draw_expression(generator)
+        return self._poser.sample(generator, identity.rest[1], kind), draw_expression(generator)
 
     def build(
         self,
@@ -196,11 +200,12 @@ class Casting:
             turn: (3, 3) rotation about the vertical.
         """
         body, atlas = self._body, self._atlas
-        vertices, heads, tails = body.shape(identity.phenotype, identity.changes, expression)
+        neutral, heads, tails = identity.rest
+        vertices = body.with_expression(neutral, expression)
         height = float(vertices[:BODY_VERTICES, 2].max() - vertices[:BODY_VERTICES, 2].min())
         scale = height / 1.75
         transforms = body.bone_transforms(heads, pose.rotations)
-        skin = body.skin(vertices[:BODY_VERTICES], transforms, body.skin_weights[:BODY_VERTICES])
+        skin = body.skin(vertices[:BODY_VERTICES], transforms, slice(BODY_VERTICES))
         linear = np.eye(3) if turn is None else np.asarray(turn, dtype=np.float64)
         skin_low = skin[:, 2].min()
         center = (skin[:, :2].min(axis=0) + skin[:, :2].max(axis=0)) / 2
@@ -224,7 +229,8 @@ class Casting:
         for asset, material in identity.assets:
             surfaces.append(self._asset(asset, material, vertices, world, person))
             if asset.kind == "clothes":
-                self._cover(covered, asset, vertices)
+                hidden = self._fitting(asset)[3]
+                covered[:BODY_VERTICES][hidden] = 1.0
         faces = body.faces[self._skin_rows]
         hidden = (covered[faces] > 0.012).all(axis=1)
         shown = self._skin_rows[~hidden]
@@ -240,8 +246,8 @@ class Casting:
         surfaces += self._features(identity, vertices, world, person)
         posed = np.zeros((body.num_vertices, 3), np.float32)
         posed[:BODY_VERTICES] = skin
-        feature_points = np.unique(body.faces[self._feature_rows])
-        posed[feature_points] = body.skin(vertices[feature_points], world, body.skin_weights[feature_points])
+        feature_points = self._feature_points
+        posed[feature_points] = body.skin(vertices[feature_points], world, feature_points)
         head_bone = world[body.bone_rows["head"]]
         if identity.glasses is not None:
             surfaces += glasses(vertices, head_bone, identity.glasses, identity.lenses, person, body)
@@ -269,8 +275,7 @@ class Casting:
         base = vertices[patch.vertices]
         key = id(patch.vertices)
         if key not in normals_of:
-            whole = self._atlas.patch("helper-tights") if len(patch.vertices) == 2674 else patch
-            normals_of[key] = vertex_normals(base, whole.faces)
+            normals_of[key] = vertex_normals(base, patch.whole_faces)
         shape = patch.smoothed(base, garment.smoothing) if garment.smoothing else base
         offset = garment.offset_m + layer_m
         if folds is not None:
@@ -280,7 +285,7 @@ class Casting:
         shape = shape + (np.maximum(sunk, 0) + offset * scale)[:, None] * normals_of[key]
         if garment.shift is not None:
             shape = shape + garment.shift * scale
-        posed = body.skin(shape.astype(np.float32), world, body.skin_weights[patch.vertices])
+        posed = body.skin(shape.astype(np.float32), world, patch.vertices)
         return Surface(
             posed,
             patch.faces,
@@ -295,26 +300,31 @@ class Casting:
         self, asset: Asset, material: Material, vertices: NDArray[np.float32], world: NDArray[np.float32], person: int
     ) -> Surface:
         fitted = asset.fit(vertices)
-        weights = asset.skin_weights(self._body.skin_weights)
-        posed = self._body.skin(fitted, world, weights)
-        rest = asset.fit(self._atlas.rest)
+        bones, amounts, rest, _ = self._fitting(asset)
+        posed = skin(fitted, bones, amounts, world)
         return Surface(posed, asset.faces, vertex_normals(posed, asset.faces), material, person, rest, uv=asset.uv)
 
-    def _cover(self, covered: NDArray[np.float32], asset: Asset, vertices: NDArray[np.float32]) -> None:
-        """Marks the body vertices that an asset of clothes hides: those close under its surface."""
-        fitted = asset.fit(self._atlas.rest)
-        rest = self._atlas.rest[:BODY_VERTICES]
-        grid = 0.03
-        keys = np.floor(fitted / grid).astype(np.int64)
-        near: set[tuple[int, int, int]] = set()
-        for dx in (-1, 0, 1):
-            for dy in (-1, 0, 1):
-                for dz in (-1, 0, 1):
-                    near.update(map(tuple, (keys + (dx, dy, dz)).tolist()))
-        del vertices
-        cells = np.floor(rest / grid).astype(np.int64)
-        hit = np.fromiter((tuple(cell) in near for cell in cells.tolist()), bool, len(cells))
-        covered[:BODY_VERTICES] = np.where(hit, np.maximum(covered[:BODY_VERTICES], 0.0), covered[:BODY_VERTICES])
+    def _fitting(
+        self, asset: Asset
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Bones (v, 5) and amounts of an asset's vertices, its places on the standard adult, and the skin it hides."""
+        key = (asset.kind, asset.name)
+        if key not in self._fitted:
+            weights = asset.skin_weights(self._body.skin_weights)
+            bones = np.argsort(-weights, axis=1)[:, :5].astype(np.int32)
+            amounts = np.take_along_axis(weights, bones.astype(np.int64), axis=1)
+            amounts /= np.maximum(amounts.sum(axis=1, keepdims=True), 1e-6)
+            rest = asset.fit(self._atlas.rest)
+            hidden = np.zeros(BODY_VERTICES, dtype=bool)
+            if asset.kind == "clothes":
+                bare = self._atlas.rest[:BODY_VERTICES]
+                hidden = hidden_by(rest, asset.faces, bare, self._atlas.normals[:BODY_VERTICES], 0.05)
+                faces = self._body.faces[self._skin_rows]
+                for _ in range(2):  # step back from the edges, where skin shows
+                    open_ = np.unique(faces[(~hidden[faces]).any(axis=1)])
+                    hidden[open_] = False
+            self._fitted[key] = bones, amounts.astype(np.float32), rest, hidden
+        return self._fitted[key]
 
     def _features(
         self, identity: Identity, vertices: NDArray[np.float32], world: NDArray[np.float32], person: int
@@ -330,7 +340,7 @@ class Casting:
             (("helper-tongue",), tongue),
         ):
             patch = self._atlas.patch(*names)
-            posed = body.skin(vertices[patch.vertices], world, body.skin_weights[patch.vertices])
+            posed = body.skin(vertices[patch.vertices], world, patch.vertices)
             result.append(
                 Surface(
                     posed, patch.faces, vertex_normals(posed, patch.faces), material, person,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wholepose.synth.body import Body, vertex_normals
+from wholepose.synth.body import Body
+from wholepose.synth.meshes import vertex_normals
 from wholepose.synth.render import Material, Surface
 
 

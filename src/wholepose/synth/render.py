@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -173,7 +174,10 @@ class Scene:
             for surface in surfaces
         ]
         array = self._array
-        self._points = array(np.concatenate([surface.vertices for surface in surfaces]), wp.vec3)
+        vertices = np.concatenate([surface.vertices for surface in surfaces])
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        self._center, self._radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
+        self._points = array(vertices, wp.vec3)
         self._indices = array(faces.astype(np.int32).ravel(), wp.int32)
         self._mesh = wp.Mesh(points=self._points, indices=self._indices, bvh_constructor="sah" if device == "cpu" else None)
         self._normals = array(np.concatenate([surface.normals for surface in surfaces]), wp.vec3)
@@ -203,7 +207,7 @@ class Scene:
             camera: Where to look from.
             light: What shines.
             size: (height, width) of the picture.
-            samples: Rays a pixel, a square number.
+            samples: Rays a pixel along edges, a square number.
             seed: Seeds the noise of soft shadows; one seed gives one picture on one kind of device.
 
         Returns:
@@ -211,36 +215,47 @@ class Scene:
         """
         wp, height, width = self._wp, *size
         color = wp.empty((height, width), dtype=wp.vec4, device=self._device)
+        ambient = wp.empty((height, width), dtype=wp.vec3, device=self._device)
+        sky = wp.empty((height, width), dtype=wp.float32, device=self._device)
         shadow = wp.empty((height, width), dtype=wp.float32, device=self._device)
         person = wp.empty((height, width), dtype=wp.int32, device=self._device)
-        wp.launch(
-            self._kernels.render,
-            dim=(height, width),
-            inputs=[
-                self._mesh.id,
-                self._indices,
-                self._normals,
-                self._colors,
-                self._rest,
-                self._uv,
-                self._material,
-                self._person,
-                self._materials,
-                self._texels,
-                self._camera(camera),
-                self._light(light),
-                samples,
-                seed % 2**31,
-                0,
-                0,
-                color,
-                shadow,
-                person,
-            ],
-            device=self._device,
-        )
+        material = wp.empty((height, width), dtype=wp.int32, device=self._device)
+        for refine, rays in ((0, 1), (1, samples)):
+            if refine and samples == 1:
+                break
+            wp.launch(
+                self._kernels.render,
+                dim=(height, width),
+                inputs=[
+                    self._mesh.id,
+                    self._indices,
+                    self._normals,
+                    self._colors,
+                    self._rest,
+                    self._uv,
+                    self._material,
+                    self._person,
+                    self._materials,
+                    self._texels,
+                    self._camera(camera),
+                    self._light(light),
+                    rays,
+                    seed % 2**31,
+                    refine,
+                    color,
+                    ambient,
+                    sky,
+                    shadow,
+                    person,
+                    material,
+                    material,
+                ],
+                device=self._device,
+            )
         pixels = color.numpy()
-        return Layers(pixels[..., :3], pixels[..., 3], shadow.numpy(), person.numpy())
+        # Two rays to the sky a pixel are noisy; over a few pixels they are not.
+        lit = pixels[..., :3] + ambient.numpy() * _spread(sky.numpy(), 3)[..., None]
+        return Layers(lit, pixels[..., 3], _spread(shadow.numpy(), 5), person.numpy())
 
     def seen(
         self,
@@ -304,7 +319,17 @@ class Scene:
         result.ground = light.ground if light.ground is not None else 0.0
         result.has_ground = int(light.ground is not None)
         result.occlusion_m = light.occlusion_m
+        result.center = vec3(*self._center.tolist())
+        result.radius = self._radius
         return result
+
+
+def _spread(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Smooths an image and fills what was not looked at (negative) from its neighbours, as far as `width` reaches."""
+    known = (values >= 0).astype(np.float32)
+    total = np.asarray(cv2.blur(np.maximum(values, 0), (width, width)))
+    share = np.asarray(cv2.blur(known, (width, width)))
+    return np.where(share > 0, total / np.maximum(share, 1e-6), 0).astype(np.float32)
 
 
 def look_at(

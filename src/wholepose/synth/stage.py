@@ -102,10 +102,11 @@ def draw_camera(
         points = np.concatenate([_outline(person) for person in people])
     else:
         points = _outline(main)
-        upright = main.keypoints[17, 2] - main.keypoints[11:17, 2].min() > 0.6 * main.height_m
-        if framing != "full" and upright:
-            limit = points[:, 2].max() - _LOWER_LIMITS[framing] * main.height_m
-            points = points[points[:, 2] >= limit]
+        crown = float(main.keypoints[17, 2])
+        upright = crown - main.keypoints[11:17, 2].min() > 0.6 * main.height_m
+        if framing != "full" and upright:  # raised hands may be cut off, the face may not
+            shown = points[:, 2] - crown
+            points = points[(shown >= -_LOWER_LIMITS[framing] * main.height_m) & (shown < 0.12)]
         elif framing in ("chest", "head"):
             points = main.keypoints[np.r_[0:7, 17, 18, 26:94]]
     low, high = points.min(axis=0), points.max(axis=0)
