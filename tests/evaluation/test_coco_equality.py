@@ -4,15 +4,11 @@ import contextlib
 import copy
 import io
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
 from people import random_documents
 
 from wholepose.data.annotations import read_annotations

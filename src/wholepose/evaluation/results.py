@@ -21,7 +21,7 @@ from wholepose.poses import SCORE_FLOOR
 from wholepose.skeletons import COCO17, COCO_WHOLEBODY133, HALPE26, HALPE136, Skeleton, conversion, convert_keypoints
 
 _BY_COUNT = {skeleton.num_keypoints: skeleton for skeleton in (COCO17, HALPE26, COCO_WHOLEBODY133, HALPE136)}
-_GAP = re.compile(r"[\s,]*")
+_SPACE = re.compile(r"[ \t\r\n]*")
 _SUPPRESSION = ("hard", "soft", "none")
 
 
@@ -267,26 +267,32 @@ def _entries(path: Path) -> Iterator[Any]:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path}: is not JSON: {error}") from error
-    place = _gap(text, 0)
+    place = _skip_space(text, 0)
     if not text.startswith("[", place):
         found = "a JSON object" if text.startswith("{", place) else "no JSON list"
         raise AnnotationError(f"{path}: holds {found}; COCO results are a list of people, [{{...}}, ...]")
     decoder = json.JSONDecoder()
-    place = _gap(text, place + 1)
-    while place < len(text) and text[place] != "]":
+    place = _skip_space(text, place + 1)
+    first = True
+    while not text.startswith("]", place):
         try:
+            if not first:
+                if not text.startswith(",", place):
+                    raise json.JSONDecodeError("Expecting ',' delimiter", text, place)
+                place = _skip_space(text, place + 1)
             row, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
-            raise AnnotationError(f"{path}: is not JSON: {error}") from error
+            cut = " (the file may be cut short)" if place >= len(text.rstrip()) - 1 else ""
+            raise AnnotationError(f"{path}: is not JSON: {error}{cut}") from error
         yield row
-        place = _gap(text, place)
-    if place >= len(text):
-        raise AnnotationError(f"{path}: is not JSON: the list has no end (the file may be cut short)")
+        first, place = False, _skip_space(text, place)
+    if _skip_space(text, place + 1) < len(text):
+        raise AnnotationError(f"{path}: is not JSON: something follows the end of the list, at character {place + 1}")
 
 
-def _gap(text: str, place: int) -> int:
-    """Where the white space and commas from a place on end."""
-    match = _GAP.match(text, place)
+def _skip_space(text: str, place: int) -> int:
+    """Where the white space from a place on ends."""
+    match = _SPACE.match(text, place)
     return match.end() if match else place
 
 
