@@ -1,6 +1,6 @@
 """Times each stage from a decoded photo to keypoints, and what training needs, and prints a table.
 
-    python benchmarks/speed.py                     # stages on one core, embedded model
+    python benchmarks/speed.py                     # stages on one core, embedded models, training samples
     python benchmarks/speed.py --network           # adds HRNet-W48 384x288: ONNX Runtime beside eager PyTorch
     python benchmarks/speed.py --json speed.json
 
@@ -10,6 +10,7 @@ The right column gives the reference, MMPose 0.29 on a similar CPU (2 cores), wh
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -112,6 +113,18 @@ def embedded_rows(threads: int) -> list[Row]:
     ]
 
 
+def target_rows() -> list[Row]:
+    """Targets of a training batch, drawn on the device: here the CPU, all cores."""
+    import torch
+
+    from wholepose.training.targets import heatmap_targets
+
+    torch.set_flush_denormal(True)
+    keypoints, visibility = torch.rand(32, 136, 2) * 288, torch.ones(32, 136)
+    timing = measure(lambda: heatmap_targets(keypoints, visibility, (96, 72)), seconds=2)
+    return [Row("targets of 32 x 136 x 96 x 72 (budget 60)", *timing, "in the sample")]
+
+
 def network_rows() -> list[Row]:
     """HRNet-W48 at 384x288 with random weights: ONNX Runtime (decode inside) beside eager PyTorch."""
     import numpy as np
@@ -137,7 +150,9 @@ def network_rows() -> list[Row]:
         normalised = torch.randn(1, 3, 384, 288)
         with torch.inference_mode():
             eager = Row("HRNet-W48 384x288, eager PyTorch", *measure(lambda: model(normalised), seconds=15), "750-980")
-        ours = Row("HRNet-W48 384x288, ONNX Runtime, decode inside", *measure(lambda: runtime.predict(crops), seconds=15), "")
+        ours = Row(
+            "HRNet-W48 384x288, ONNX Runtime, decode inside", *measure(lambda: runtime.predict(crops), seconds=15), ""
+        )
     return [eager, ours, Row("ratio eager / ONNX Runtime", eager.milliseconds / ours.milliseconds, 0.0, "")]
 
 
@@ -147,6 +162,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the table here")
     options = parser.parse_args()
     rows = stage_rows() + embedded_rows(os.cpu_count() or 1)
+    if importlib.util.find_spec("torch"):
+        from speed_data import sample_rows
+
+        rows += sample_rows() + target_rows()
     if options.network:
         rows += network_rows()
     print(f"{'stage':<52}{'median ms':>10}{'IQR':>8}   reference, ms")

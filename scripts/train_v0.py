@@ -1,6 +1,7 @@
 """Trains the first embedded model on labelled photos, within a budget of minutes, on the CPU.
 
-    python scripts/train_v0.py --data ../shared/data --run runs/v0 --minutes 70
+    python scripts/draw_v0_crops.py --data ../shared/data --out runs/synth_v0
+    python scripts/train_v0.py --data ../shared/data --synth runs/synth_v0 --run runs/v0 --minutes 70
 
 Sets that label only some keypoints are mixed: what a set does not label weighs nothing. The first part of the time goes
 to small crops, the rest to crops of the size that predicts; the learning rate falls on one cosine over the whole time.
@@ -9,6 +10,7 @@ to small crops, the rest to crops of the size that predicts; the learning rate f
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import queue
@@ -26,8 +28,8 @@ from wholepose.heatmaps import decode
 from wholepose.models.posenet import build_model
 
 ARCH = "hrnet_w24_slim"
-STAGES = ((0.55, (128, 96), 1.5, 32), (1.0, (256, 192), 2.0, 16))  # (until, crop size, sigma in cells, batch)
-SHARES = {"lspet": 0.50, "lsp": 0.08, "coco": 0.14, "studio": 0.06, "face68": 0.11, "hand21": 0.11}
+STAGES = ((0.5, (128, 96), 1.5, 32), (1.0, (256, 192), 2.0, 16))  # (until, crop size, sigma in cells, batch)
+SHARES = {"lspet": 0.36, "lsp": 0.06, "coco": 0.12, "studio": 0.04, "face68": 0.07, "hand21": 0.07, "synth": 0.28}
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1) * 255
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) * 255
 LONGEST_PX = 420  # photos are kept so that a person's box is at most this high
@@ -63,6 +65,20 @@ def read_set(folder: Path, part: str = "train") -> tuple[list[dict], dict[int, n
             if person["image"] == image_id and factor < 1:
                 person["keypoints"] = person["keypoints"] * factor
                 person["box"] = person["box"] * factor
+    return people, photos
+
+
+def read_crops(folder: Path) -> tuple[list[dict], dict[int, np.ndarray]]:
+    """The synthetic people of a folder that scripts/draw_v0_crops.py fills, in the form of ``read_set``."""
+    people, photos = [], {}
+    for path in sorted(folder.glob("*.npz")):
+        shard = np.load(path)
+        rows = zip(shard["image"], shard["keypoints"], shard["visibility"], shard["boxes"], strict=True)
+        for image, keypoints, visibility, box in rows:
+            person = {"image": len(photos), "keypoints": keypoints, "visibility": visibility > 0, "box": box}
+            if (visibility > 0).sum() > 8:
+                people.append(person | {"held_out": False})
+                photos[len(photos)] = image
     return people, photos
 
 
@@ -132,7 +148,9 @@ def batches(sets, backgrounds, mirror, state, out: queue.Queue, seed: int) -> No
     """Fills the queue with batches of the current stage's size."""
     rng = np.random.default_rng(seed)
     names, shares = list(SHARES), np.array(list(SHARES.values()))
-    while True:
+    for round_ in itertools.count(1):
+        if round_ % 250 == 0 and len(list(state["synth"].glob("*.npz"))) * 200 > len(sets["synth"][0]):
+            sets["synth"] = read_crops(state["synth"])  # more may have been drawn meanwhile
         size, count = state["size"], state["batch"]
         crops, points, weights = [], [], []
         for name in rng.choice(names, count, p=shares / shares.sum()):
@@ -172,7 +190,9 @@ def pck(model: torch.nn.Module, people, photos, size) -> float:
         group = people[start : start + 25]
         boxes = np.stack([person["box"] for person in group])
         matrices = crop_matrices(*crop_regions(boxes, size[1] / size[0]), size)
-        crops = [cv2.warpAffine(photos[p["image"]], m, (size[1], size[0])) for p, m in zip(group, matrices, strict=True)]
+        crops = [
+            cv2.warpAffine(photos[p["image"]], m, (size[1], size[0])) for p, m in zip(group, matrices, strict=True)
+        ]
         heatmaps = model(to_network(np.stack(crops))).float().numpy()
         found = decode(heatmaps, kernel=11).coordinates * 4
         for person, matrix, answer in zip(group, matrices, found, strict=True):
@@ -187,7 +207,10 @@ def pck(model: torch.nn.Module, people, photos, size) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with lspet, lsp, coco, studio, face68, hand21")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with lspet, lsp, coco, studio, face68, hand21, negatives"
+    )
+    parser.add_argument("--synth", type=Path, required=True, help="folder of drawn crops")
     parser.add_argument("--run", type=Path, required=True, help="where checkpoints go")
     parser.add_argument("--minutes", type=float, default=70)
     parser.add_argument("--seed", type=int, default=0)
@@ -201,7 +224,8 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
 
-    sets = {name: read_set(options.data / name) for name in SHARES}
+    sets = {name: read_set(options.data / name) for name in SHARES if name != "synth"}
+    sets["synth"] = read_crops(options.synth)
     held_out = [person for person in sets["lsp"][0] if person["held_out"]]
     lsp_photos = sets["lsp"][1]
     sets["lsp"] = ([person for person in sets["lsp"][0] if not person["held_out"]], lsp_photos)
@@ -225,11 +249,9 @@ def main() -> None:
     average = build_model(ARCH, 136).to(memory_format=torch.channels_last).eval()
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
-    state = {"size": STAGES[0][1], "batch": STAGES[0][3]}
+    state = {"size": STAGES[0][1], "batch": STAGES[0][3], "synth": options.synth}
     ready: queue.Queue = queue.Queue(maxsize=3)
-    threading.Thread(
-        target=batches, args=(sets, backgrounds, mirror, state, ready, options.seed), daemon=True
-    ).start()
+    threading.Thread(target=batches, args=(sets, backgrounds, mirror, state, ready, options.seed), daemon=True).start()
 
     started = time.monotonic()
     step = seen = 0
@@ -242,7 +264,9 @@ def main() -> None:
         if crops.shape[1:3] != size:
             continue
         for group in optimiser.param_groups:
-            group["lr"] = 1.5e-3 * (count / 32) ** 0.5 * min(1.0, (step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * done))
+            group["lr"] = (
+                1.5e-3 * (count / 32) ** 0.5 * min(1.0, (step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * done))
+            )
         targets, weight = targets_of(torch.from_numpy(points), torch.from_numpy(weights), size, sigma)
         errors = (model(to_network(crops)) - targets).square().mean((2, 3)) * weight
         loss = 1000 * (errors.sum(1) / weight.sum(1).clamp(min=1) ** 0.75).mean()
@@ -260,14 +284,18 @@ def main() -> None:
         running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
         if time.monotonic() - report > 60:
             report = time.monotonic()
-            print(f"{(report - started) / 60:5.1f} min  step {step}  seen {seen}  {size}  loss {running:.3f}", flush=True)
+            print(
+                f"{(report - started) / 60:5.1f} min  step {step}  seen {seen}  {size}  loss {running:.3f}", flush=True
+            )
         if time.monotonic() - save > 300:
             print(f"   held-out PCK {pck(average, held_out, lsp_photos, size):.3f}", flush=True)
             torch.save({"model": average.state_dict(), "step": step, "seen": seen}, options.run / "average.pth.part")
             (options.run / "average.pth.part").rename(options.run / "average.pth")
             save = time.monotonic()
     torch.save({"model": average.state_dict(), "step": step, "seen": seen}, options.run / "final.pth")
-    print(f"end: step {step} seen {seen} held-out PCK {pck(average, held_out, lsp_photos, STAGES[-1][1]):.3f}", flush=True)
+    print(
+        f"end: step {step} seen {seen} held-out PCK {pck(average, held_out, lsp_photos, STAGES[-1][1]):.3f}", flush=True
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def heatmap_loss(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -20,5 +20,5 @@ def heatmap_loss(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         A scalar.
     """
     weights = weights.reshape(*heatmaps.shape[:2])
-    error = (heatmaps.float() - targets.float()).square().mean((2, 3))
+    error = nn.functional.mse_loss(heatmaps.float(), targets.float(), reduction="none").mean((2, 3))
     return (error * weights).mean()

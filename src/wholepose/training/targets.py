@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wholepose.geometry import Protocol
+
+_TAIL = 1e-15
 
 
 def heatmap_targets(
@@ -47,6 +49,9 @@ def heatmap_targets(
     columns = torch.arange(width, device=cells.device) - cells[..., 0, None]
     rows = torch.arange(height, device=cells.device) - cells[..., 1, None]
     scale = -0.5 / sigma**2
-    columns, rows = torch.exp(columns.square() * scale), torch.exp(rows.square() * scale)
+    # Without the tails, whose products are denormal numbers, the product below takes a third of the time.
+    columns, rows = (
+        nn.functional.threshold(torch.exp(axis.square() * scale), _TAIL, 0.0) for axis in (columns, rows)
+    )
     rows = rows * drawn[..., None]
     return rows[..., :, None] * columns[..., None, :], weights
