@@ -9,7 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from speed import Row, measure
+from timing import Row, measure
 
 
 def sample_rows() -> list[Row]:
