@@ -27,6 +27,7 @@ COMMANDS = {
     "convert": "turn a checkpoint into safetensors with a model card",
     "models": "list, describe, verify and import weights",
     "data": "check and prepare datasets",
+    "synth": "draw synthetic people with exact keypoints",
 }
 
 EPILOG = """\

@@ -44,6 +44,8 @@ class SynthSample:
     """(N,) pixels of the mask."""
     masks: NDArray[np.bool_]
     """(N, H, W) where each person shows."""
+    person_ids: NDArray[np.int64]
+    """(N,) who each person is in the scene, the same in all frames of a clip."""
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -108,7 +110,8 @@ class SynthPeople:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": None}
 
-    def _load(self) -> tuple[Casting, Renderer]:
+    def load(self) -> tuple[Casting, Renderer]:
+        """What makes people and what renders them; the first call in a process takes a second."""
         if self._loaded is None:
             assets = AssetFolder(self._folder) if self._folder is not None else None
             casting = Casting(load_body(cache_folder()), assets, clean=self._clean, hand_poses=self._hand_poses)
@@ -117,7 +120,7 @@ class SynthPeople:
 
     def sample(self, index: int) -> SynthSample:
         """Draws picture number `index`."""
-        casting, _ = self._load()
+        casting, _ = self.load()
         generator = np.random.default_rng([self.seed, index])
         count = int(generator.integers(self.people[0], self.people[1] + 1))
         stage = draw_stage(generator, casting, self.size, count)
@@ -136,7 +139,7 @@ class SynthPeople:
         Returns:
             A sample with N = 1 whose image has this series' size.
         """
-        casting, _ = self._load()
+        casting, _ = self.load()
         generator = np.random.default_rng([self.seed, index, 1])
         photo = (480, 640) if generator.random() < 0.6 else (640, 480)
         extra = int(generator.choice([0, 1, 2, 3], p=[0.74, 0.15, 0.07, 0.04]))
@@ -158,6 +161,12 @@ class SynthPeople:
         stage = dataclasses.replace(stage, camera=camera)
         return self.picture(generator, stage, self.size, keep=edges, only_first=True)
 
+    def background(
+        self, generator: np.random.Generator, camera: Camera, size: tuple[int, int] | None = None
+    ) -> NDArray[np.float32]:
+        """Draws a background (H, W, 3) in [0, 1] of this series' kind, for a camera."""
+        return self._backgrounds.sample(generator, size or self.size, camera)
+
     def picture(
         self,
         generator: np.random.Generator,
@@ -178,9 +187,9 @@ class SynthPeople:
             keep: (4,) xyxy pixels outside of which the picture is black, as beyond a photo's edge.
             only_first: Annotate only the first person.
         """
-        _, renderer = self._load()
+        _, renderer = self.load()
         height, width = size
-        behind = self._backgrounds.sample(generator, size, stage.camera) if background is None else background
+        behind = self.background(generator, stage.camera, size) if background is None else background
         light = _tint(stage.light, behind)
         scene = renderer.scene([surface for person in stage.people for surface in person.surfaces] + stage.things)
         layers = scene.render(
@@ -273,4 +282,5 @@ def _annotate(
         boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
         areas=np.array([mask.sum() for mask in masks], dtype=np.float32),
         masks=np.array(masks, dtype=bool).reshape(-1, *layers.person.shape),
+        person_ids=np.array(kept, dtype=np.int64),
     )
