@@ -3,8 +3,10 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -36,3 +38,29 @@ def tiny_models() -> ModuleType:
     module = sys.modules.setdefault("tiny_models", importlib.util.module_from_spec(spec))
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def fill(golden: Path) -> ModuleType:
+    """The golden files' fill.py: deterministic weights for any {key: shape}."""
+    spec = importlib.util.spec_from_file_location("golden_fill", golden / "fill.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def filled_model(fill: ModuleType) -> Callable[[str, int], Any]:
+    """filled_model(arch, num_keypoints) is a PoseNet in evaluation mode with those weights."""
+    torch = pytest.importorskip("torch", reason="needs the [train] extra")
+    from wholepose.models.posenet import build_model
+
+    def build(arch: str, num_keypoints: int) -> Any:
+        model = build_model(arch, num_keypoints)
+        weights = fill.fill({key: tuple(value.shape) for key, value in model.state_dict().items()})
+        model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+        return model.eval()
+
+    return build

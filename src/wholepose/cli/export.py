@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if difference.undetermined:
         print(
-            f"  {difference.undetermined} more keypoints, which rounding alone can move in these heatmaps, were compared "
-            "by score only"
+            f"  {difference.undetermined} more keypoints, which rounding alone can move in their heatmaps, were "
+            "compared by score only"
         )
     return 0
