@@ -51,7 +51,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="gt|FILE|detector",
         help="labelled boxes, a file of detections (.json or .csv), or the default detector; default: gt",
     )
-    add_model_options(model)
+    model.add_argument(
+        "--protocol",
+        choices=("default", "mmpose0"),
+        help="decoding and scores as of MMPose 0.29; default: the model's own",
+    )
+    model.add_argument("--flip-test", action="store_true", help="average with the mirrored picture: slower, better")
+    add_engine_options(model)
     scoring = parser.add_argument_group("scoring")
     scoring.add_argument(
         "--nms",
@@ -66,14 +72,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no warnings")
 
 
-def add_model_options(group: argparse._ArgumentGroup) -> None:
-    """Adds how a model runs: protocol, flip test, engine."""
-    group.add_argument(
-        "--protocol",
-        choices=("default", "mmpose0"),
-        help="decoding and scores as of MMPose 0.29; default: the model's own",
-    )
-    group.add_argument("--flip-test", action="store_true", help="average with the mirrored picture: slower, better")
+def add_engine_options(group: argparse._ArgumentGroup) -> None:
+    """Adds what the model runs on."""
     group.add_argument("--batch-size", type=_count, default=16, metavar="N", help="most people at once; default: 16")
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
     group.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")

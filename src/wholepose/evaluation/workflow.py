@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wholepose.data.annotations import AnnotationSet, without_missing_images
 from wholepose.detectors import NamedPersonDetector, PersonDetector
@@ -138,9 +139,7 @@ def _check_boxes(detector: object, annotations: AnnotationSet) -> list[str]:
     """Warns of images for which a file of boxes has none; raises where it has none for any."""
     if not isinstance(detector, NamedPersonDetector):
         return []
-    names = [str(file) for file in annotations.image_files]
-    blank = np.zeros((1, 1, 3), dtype=np.uint8)
-    found = np.array([len(detections) for detections in detector.detect_named(names, [blank] * len(names))])
+    found = count_boxes(detector, annotations)
     if not found.any():
         raise AnnotationError(
             f"{detector.name}: none of its boxes is on an image of {annotations.path} (AP would be 0); the images "
@@ -149,6 +148,15 @@ def _check_boxes(detector: object, annotations: AnnotationSet) -> list[str]:
     peopled = np.unique(annotations.image_rows[~annotations.crowds])
     without = int((found[peopled] == 0).sum())
     return [f"{without} of {len(peopled)} images with people have no box in {detector.name}"] if without else []
+
+
+def count_boxes(detector: object, annotations: AnnotationSet) -> NDArray[np.int64]:
+    """How many boxes a file of boxes has for each image: (M,) int64; zeros for a detector that looks at pixels."""
+    names = [str(file) for file in annotations.image_files]
+    if not isinstance(detector, NamedPersonDetector):
+        return np.zeros(len(names), dtype=np.int64)
+    blank = np.zeros((1, 1, 3), dtype=np.uint8)
+    return np.array([len(found) for found in detector.detect_named(names, [blank] * len(names))], dtype=np.int64)
 
 
 def write_reports(folder: str | Path, evaluation: Evaluation) -> list[Path]:
