@@ -20,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with makehuman, negatives and hand21")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--first", type=int, default=0, help="number of the first crop, to go on from an earlier run")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     people = SynthPeople(
@@ -30,7 +31,7 @@ def main() -> None:
         hand_poses=options.data / "hand21" / "hand_poses.npz",
     )
     shard = []
-    for index in range(MOST):
+    for index in range(options.first, MOST):
         sample = people.sample_crop(index, padding=1.5)
         if len(sample) == 1:
             shard.append((sample.image, sample.keypoints[0], sample.visibility[0], sample.boxes[0]))
