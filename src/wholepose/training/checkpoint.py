@@ -45,6 +45,8 @@ class TrainingState:
 class CheckpointFolder:
     """The checkpoints of one run, the newest few of which are kept.
 
+    A process that was killed while it wrote leaves a hidden part of a file behind; ``clean`` removes those.
+
     Args:
         folder: Made when missing.
         keep_last: How many stay.
@@ -54,6 +56,11 @@ class CheckpointFolder:
         self.folder = folder
         self.keep_last = keep_last
         folder.mkdir(parents=True, exist_ok=True)
+
+    def clean(self) -> None:
+        """Removes what processes left that were killed while they wrote; none may be writing now."""
+        for part in self.folder.glob(".wholepose-*"):
+            part.unlink(missing_ok=True)
 
     def paths(self) -> list[Path]:
         """Checkpoint files, oldest first."""

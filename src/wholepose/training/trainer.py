@@ -228,7 +228,10 @@ class Trainer:
 
     def _newest_state(self) -> TrainingState | None:
         """The newest checkpoint that is whole; process 0 chooses, since it renames those that are not."""
-        state = self.checkpoints.load_newest() if self.rank == 0 else None
+        state = None
+        if self.rank == 0:
+            self.checkpoints.clean()
+            state = self.checkpoints.load_newest()
         step = processes.gather(None if state is None else state.values["step"])[0]
         return self.checkpoints.load(step) if state is None and step is not None else state
 
