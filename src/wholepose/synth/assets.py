@@ -76,9 +76,7 @@ class AssetFolder:
             raise ConfigError(f"{path} is missing: --assets wants a folder of MakeHuman assets with an index.json")
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
-            self._entries = {
-                (str(entry["type"]), str(entry["name"])): dict(entry) for entry in index["assets"]
-            }
+            self._entries = {(str(entry["type"]), str(entry["name"])): dict(entry) for entry in index["assets"]}
             self._skins = {str(entry["name"]): dict(entry) for entry in index.get("skins", [])}
             self._eyes = {str(entry["name"]): dict(entry) for entry in index.get("eye_materials", [])}
         except (ValueError, KeyError, TypeError) as error:

@@ -63,9 +63,7 @@ class Backgrounds:
             window = window[:, ::-1]
         interpolation = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
         resized = cv2.resize(np.ascontiguousarray(window), (width, height), interpolation=interpolation)
-        return np.asarray(resized, dtype=np.float32) / 255
-
-
+        return np.asarray(resized.astype(np.float32) / 255, dtype=np.float32)
 
 
 def _color(generator: np.random.Generator, strength: float = 0.35) -> NDArray[np.float64]:
@@ -81,7 +79,7 @@ def _noise(generator: np.random.Generator, size: tuple[int, int], octaves: tuple
         rows = max(2, cells * height // max(width, 1))
         grid = generator.normal(0, 1, (rows, cells)).astype(np.float32)
         total += np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)) / np.sqrt(len(octaves))
-    return total
+    return np.asarray(total, dtype=np.float32)
 
 
 def _flat(generator: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -93,18 +91,22 @@ def _flat(generator: np.random.Generator, size: tuple[int, int]) -> NDArray[np.f
     along = (np.cos(angle) * x / width + np.sin(angle) * y / height + 1) / 2
     blend = (first + (second - first) * generator.uniform(0.1, 0.6) * along[..., None]).astype(np.float32)
     blend += 0.03 * generator.random() * _noise(generator, size, (4, 16))[..., None]
-    return np.clip(blend, 0, 1)
+    return np.asarray(np.clip(blend, 0, 1), dtype=np.float32)
 
 
 def _place(generator: np.random.Generator, size: tuple[int, int], camera: Camera) -> NDArray[np.float32]:
     """A floor in perspective, walls or sky above it, and clutter."""
     height, width = size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    rays = np.stack([(x - camera.center[0]) / camera.focal_px, (y - camera.center[1]) / camera.focal_px, np.ones_like(x)], -1)
+    rays = np.stack(
+        [(x - camera.center[0]) / camera.focal_px, (y - camera.center[1]) / camera.focal_px, np.ones_like(x)], -1
+    )
     rays = rays @ camera.rotation.astype(np.float32)
     up = rays[..., 2]
     flat = np.maximum(np.hypot(rays[..., 0], rays[..., 1]), 1e-6)
-    wall_m = float(generator.choice([generator.uniform(2, 6), generator.uniform(8, 40)])) + float(np.linalg.norm(camera.position[:2]))
+    wall_m = float(generator.choice([generator.uniform(2, 6), generator.uniform(8, 40)])) + float(
+        np.linalg.norm(camera.position[:2])
+    )
     indoors = wall_m < 14
     down = up < -1e-4
     reach = np.where(down, camera.position[2] / np.maximum(-up, 1e-4), 1e6)
@@ -127,7 +129,9 @@ def _place(generator: np.random.Generator, size: tuple[int, int], camera: Camera
             column = np.floor(angle * wall_m / (2 * brick) + 0.5 * (row % 2))
             shade = np.sin(row * 12.9898 + column * 78.233) * 43758.5453
             picture += ((shade - np.floor(shade))[..., None] - 0.5).astype(np.float32) * 0.12
-            joint = (np.mod(rise / brick, 1) < 0.08) | (np.mod(angle * wall_m / (2 * brick) + 0.5 * (row % 2), 1) < 0.04)
+            joint = (np.mod(rise / brick, 1) < 0.08) | (
+                np.mod(angle * wall_m / (2 * brick) + 0.5 * (row % 2), 1) < 0.04
+            )
             picture[joint] *= 0.75
         elif style < 0.45:  # stripes of wallpaper or a curtain
             picture *= 1 + 0.12 * np.sin(angle * wall_m * generator.uniform(6, 40))[..., None]

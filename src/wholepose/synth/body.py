@@ -1,8 +1,8 @@
 """The human body: one mesh that takes a shape, an expression and a pose.
 
 Convention:
-    Metres; z up, x towards the person's left, the person faces -y. A pose gives every bone a rotation about its head, in
-    the axes of the world at rest, applied on top of its parent's.
+    Metres; z up, x towards the person's left, the person faces -y. A pose gives every bone a rotation about its head,
+    in the axes of the world at rest, applied on top of its parent's.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Body:
         # Expressions are made for an adult's head; a child's is smaller.
         result = vertices.copy()
         result[self._action_vertices] += moved * self.head_size(vertices) / self.head_size(self.mean)
-        return result
+        return np.asarray(result, dtype=np.float32)
 
     def head_size(self, vertices: NDArray[np.float32]) -> float:
         """Distance from the chin's tip to the crown at rest, metres."""

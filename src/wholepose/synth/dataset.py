@@ -53,8 +53,8 @@ def write_dataset(
 ) -> Written:
     """Draws pictures 0 to `count` - 1 into a folder.
 
-    A folder that an equal call left unfinished is finished; whatever ends the run early, the JSON in the folder is whole
-    and describes pictures that are there.
+    A folder that an equal call left unfinished is finished. Whatever ends the run early, the JSON in the folder is
+    whole and describes pictures that are there.
 
     Args:
         people: Draws the pictures.
@@ -105,7 +105,9 @@ def _resume(folder: Path, options: Mapping[str, object], count: int) -> Written:
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} was not written by wholepose synth; choose another --out") from error
     if before != json.loads(json.dumps(options)):
-        changed = [name for name in {*before, *options} if before.get(name) != json.loads(json.dumps(options.get(name)))]
+        changed = [
+            name for name in {*before, *options} if before.get(name) != json.loads(json.dumps(options.get(name)))
+        ]
         raise ConfigError(
             f"--out {folder} holds pictures made with other options ({', '.join(sorted(changed))}); "
             "choose another folder, or the same options to go on"
@@ -219,11 +221,12 @@ def _contact_sheet(folder: Path, written: Written) -> NDArray[np.uint8]:
         pixels = cv2.imread(str(folder / image["file_name"]), cv2.IMREAD_COLOR)
         if pixels is None:
             raise ImageError(f"{folder / image['file_name']} was written a moment ago and cannot be read")
-        picture = np.ascontiguousarray(pixels[..., ::-1])
+        picture = np.ascontiguousarray(pixels[..., ::-1], dtype=np.uint8)
         points = np.array([row["keypoints"] for row in rows], dtype=np.float32).reshape(-1, 136, 3)
         corners = np.array([row["bbox"] for row in rows], dtype=np.float32).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
-        poses = Poses(points[..., :2], points[..., 2] / 2, corners, np.ones(len(rows), np.float32), HALPE136)
+        scores = (points[..., 2] / 2).astype(np.float32)
+        poses = Poses(points[..., :2], scores, corners, np.ones(len(rows), np.float32), HALPE136)
         drawn = draw_poses(picture, poses)
         scale = _SHEET_SIDE_PX / max(drawn.shape[:2])
         size = (max(1, round(drawn.shape[1] * scale)), max(1, round(drawn.shape[0] * scale)))

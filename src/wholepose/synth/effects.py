@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def develop(generator: np.random.Generator, picture: NDArray[np.float32], *, strength: float = 1.0) -> NDArray[np.uint8]:
+def develop(
+    generator: np.random.Generator, picture: NDArray[np.float32], *, strength: float = 1.0
+) -> NDArray[np.uint8]:
     """Turns a clean picture into one that a camera took.
 
     Args:
@@ -38,7 +40,7 @@ def develop(generator: np.random.Generator, picture: NDArray[np.float32], *, str
             angle = generator.uniform(0, np.pi)
             middle = (length - 1) / 2
             for t in np.linspace(-middle, middle, length * 2):
-                kernel[int(round(middle + t * np.sin(angle))), int(round(middle + t * np.cos(angle)))] = 1
+                kernel[round(middle + t * float(np.sin(angle))), round(middle + t * float(np.cos(angle)))] = 1
             result = np.asarray(cv2.filter2D(result, -1, kernel / kernel.sum()))
         elif kind < 0.42 * strength:
             factor = float(generator.uniform(0.3, 0.85))

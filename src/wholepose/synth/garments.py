@@ -121,7 +121,7 @@ class Tailor:
         warmth = generator.random() if warm is None else warm
         garments: list[Garment] = []
         if warmth < 0.05:
-            garments.append(self.trousers(generator, end=float(generator.uniform(0.12, 0.5)), loose=0.006))
+            garments.append(self.trousers(generator, end=float(generator.uniform(0.22, 0.6)), loose=0.006))
             if generator.random() < feminine:
                 garments.append(self.top(generator, sleeve=-0.15, hem=0.36, loose=0.002, low=0.06))
             return Outfit(tuple(garments))
@@ -130,12 +130,19 @@ class Tailor:
             material = _cloth(generator, folds=0.35, patterns=(1, 4, 5, 6))
             sleeve = float(generator.choice([-0.12, 0.35, 1.0, 1.9]))
             garments.append(self.top(generator, sleeve=sleeve, hem=0.1, loose=0.006, material=material))
-            garments.append(self.skirt(generator, end=float(generator.uniform(-0.55, -0.05)), material=material, waist=0.26))
+            garments.append(
+                self.skirt(generator, end=float(generator.uniform(-0.55, -0.05)), material=material, waist=0.26)
+            )
         else:
             if generator.random() < 0.18 * feminine:
                 garments.append(self.skirt(generator, end=float(generator.uniform(-0.6, 0.0))))
             else:
-                end = float(generator.choice([generator.uniform(0.25, 0.95), 1.3, 1.97], p=[0.25 * (1.2 - warmth), 0.05, 0.95 - 0.25 * (1.2 - warmth)]))
+                end = float(
+                    generator.choice(
+                        [generator.uniform(0.32, 0.95), 1.3, 1.97],
+                        p=[0.25 * (1.2 - warmth), 0.05, 0.95 - 0.25 * (1.2 - warmth)],
+                    )
+                )
                 loose = float(generator.choice([0.001, 0.008, 0.02, 0.032], p=[0.25, 0.35, 0.28, 0.12]))
                 garments.append(self.trousers(generator, end=end, loose=loose))
             sleeve = float(
@@ -177,7 +184,11 @@ class Tailor:
         vee = generator.random() < 0.3
         line = 0.722 + 0.58 * rest[:, 1]
         front = np.clip((-0.02 - rest[:, 1]) / 0.05, 0, 1)
-        dip = np.maximum(0.0, open_front + 0.03 - 0.9 * np.abs(rest[:, 0])) * 1.3 if vee else np.full(len(rest), open_front)
+        dip = (
+            np.maximum(0.0, open_front + 0.03 - 0.9 * np.abs(rest[:, 0])) * 1.3
+            if vee
+            else np.full(len(rest), open_front)
+        )
         if open_front == 0.0 and generator.random() < 0.3:
             line = line + 0.06  # a polo neck
         neck = (line - dip * front - rest[:, 2]) * 0.8
@@ -228,7 +239,12 @@ class Tailor:
         return self._finish("trousers", self._suit, inside, offset + 0.0015, loose, material)
 
     def skirt(
-        self, generator: np.random.Generator, *, end: float, material: Material | None = None, waist: float | None = None
+        self,
+        generator: np.random.Generator,
+        *,
+        end: float,
+        material: Material | None = None,
+        waist: float | None = None,
     ) -> Garment:
         """A skirt down to the height `end`."""
         rest = self._atlas.rest
@@ -277,7 +293,13 @@ class Tailor:
         )
 
     def _finish(
-        self, name: str, patch: Patch, inside: NDArray[np.floating], offset: NDArray[np.floating], loose: float, material: Material
+        self,
+        name: str,
+        patch: Patch,
+        inside: NDArray[np.floating],
+        offset: NDArray[np.floating],
+        loose: float,
+        material: Material,
     ) -> Garment:
         rounds = 2 if loose < 0.005 else 5 if loose < 0.015 else 9
         # Keep whole faces near the cut: the renderer cuts inside them.
@@ -295,7 +317,10 @@ class Tailor:
 
 
 def fold_field(
-    generator: np.random.Generator, patch: Patch, rounds: int, smooth: Callable[[NDArray[np.float32], int], NDArray[np.float32]]
+    generator: np.random.Generator,
+    patch: Patch,
+    rounds: int,
+    smooth: Callable[[NDArray[np.float32], int], NDArray[np.float32]],
 ) -> Field:
     """(v,) smooth random bumps of unit spread, which push cloth in and out."""
     values = smooth(generator.normal(0, 1, len(patch.vertices)).astype(np.float32), rounds)

@@ -136,4 +136,3 @@ def _frame(along: NDArray[np.float64], across: NDArray[np.float64]) -> Matrix:
     third = np.cross(first, across)
     third /= np.linalg.norm(third)
     return np.stack([first, np.cross(third, first), third], axis=1)
-

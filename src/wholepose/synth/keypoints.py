@@ -17,7 +17,8 @@ from wholepose.synth.body import Body
 class KeypointMap:
     """Turns a posed body into 136 points.
 
-    A keypoint is a mix of mesh vertices, of heads and tails of bones and of other keypoints, or one of anny's regressors.
+    A keypoint is a mix of mesh vertices, of heads and tails of bones and of other keypoints, or one of anny's
+    regressors.
 
     Args:
         body: The body whose vertices and bones the definitions name.

@@ -65,7 +65,7 @@ class Stylist:
 
         def blob(x: float, z: float, width: float, height: float) -> NDArray[np.float64]:
             across = np.square((np.abs(rest[:, 0]) - x) / width) + np.square((rest[:, 2] - z) / height)
-            return np.exp(-across) * front
+            return np.asarray(np.exp(-across) * front)
 
         self._cheeks = blob(0.043, 0.868, 0.018, 0.016)
         self._nose = blob(0.0, 0.866, 0.014, 0.012)
@@ -88,7 +88,9 @@ class Stylist:
         self._cap = atlas.cut(skin_faces[near])
         self._long = atlas.patch("helper-hair")
 
-    def look(self, generator: np.random.Generator, *, age: float, gender: float, race: tuple[float, float, float]) -> Look:
+    def look(
+        self, generator: np.random.Generator, *, age: float, gender: float, race: tuple[float, float, float]
+    ) -> Look:
         """Draws skin, eyes and the colour of hair.
 
         Args:
@@ -128,7 +130,11 @@ class Stylist:
         hair = self._hair_color(generator, age, tone)
         beard = 0.0
         if age > 0.6 and gender < 0.5:
-            beard = float(generator.choice([0.0, generator.uniform(0.05, 0.35), generator.uniform(0.5, 0.95)], p=[0.4, 0.35, 0.25]))
+            beard = float(
+                generator.choice(
+                    [0.0, generator.uniform(0.05, 0.35), generator.uniform(0.5, 0.95)], p=[0.4, 0.35, 0.25]
+                )
+            )
         skin = Material(
             color=(float(base[0]), float(base[1]), float(base[2])),
             color2=hair,
@@ -149,7 +155,9 @@ class Stylist:
 
     def _hair_color(self, generator: np.random.Generator, age: float, tone: float) -> tuple[float, float, float]:
         darkness = generator.random() * (1 - tone) ** 2
-        browns = np.array([(0.008, 0.006, 0.005), (0.03, 0.016, 0.009), (0.1, 0.055, 0.025), (0.24, 0.14, 0.06), (0.5, 0.36, 0.19)])
+        browns = np.array(
+            [(0.008, 0.006, 0.005), (0.03, 0.016, 0.009), (0.1, 0.055, 0.025), (0.24, 0.14, 0.06), (0.5, 0.36, 0.19)]
+        )
         color = np.array([np.interp(darkness * 4, range(5), browns[:, c]) for c in range(3)])
         if generator.random() < 0.06:
             color = np.array([0.22, 0.06, 0.02])
@@ -179,7 +187,9 @@ class Stylist:
             if generator.random() < 0.5:
                 return []
             crown = np.square(rest[:, 0] / 0.075) + np.square((rest[:, 1] + 0.06) / 0.11)
-            inside = np.minimum(inside, np.where(rest[:, 2] > 0.93, (np.sqrt(crown) - 0.8) * 0.05, 1.0)).astype(np.float32)
+            inside = np.minimum(inside, np.where(rest[:, 2] > 0.93, (np.sqrt(crown) - 0.8) * 0.05, 1.0)).astype(
+                np.float32
+            )
         recede = generator.uniform(-0.012, 0.012) - 0.012 * max(age - 0.75, 0) * 4 * (gender < 0.5)
         inside = inside + np.where(rest[:, 1] < -0.08, recede, 0.0).astype(np.float32)
         ragged = self._cap.smoothed(generator.normal(0, 1, len(self._cap.vertices)).astype(np.float32), 2)
@@ -217,7 +227,9 @@ class Stylist:
     def beanie(self, generator: np.random.Generator, material: Material) -> Garment:
         """A knitted cap or hood over the scalp."""
         rest = self._atlas.rest
-        inside = np.minimum(self._scalp + 0.03, rest[:, 2] - generator.uniform(0.93, 0.955) + 0.25 * (rest[:, 1] + 0.05))
+        inside = np.minimum(
+            self._scalp + 0.03, rest[:, 2] - generator.uniform(0.93, 0.955) + 0.25 * (rest[:, 1] + 0.05)
+        )
         local = inside[self._cap.vertices]
         faces = (local[self._cap.faces] > 0).any(axis=1)
         patch = dataclasses.replace(self._cap, faces=self._cap.faces[faces])

@@ -5,6 +5,8 @@
 
 import warp as wp
 
+wp.set_module_options({"enable_backward": False})  # nothing is differentiated, and compiling takes half as long
+
 
 @wp.kernel
 def skin(
@@ -15,6 +17,7 @@ def skin(
     shift: wp.array(dtype=wp.vec3),
     out: wp.array(dtype=wp.vec3),
 ):
+    """Linear blend skinning."""
     v = wp.tid()
     p = points[v]
     total = wp.vec3(0.0, 0.0, 0.0)
@@ -27,9 +30,8 @@ def skin(
 
 
 @wp.kernel
-def add_face_normals(
-    points: wp.array(dtype=wp.vec3), faces: wp.array2d(dtype=int), out: wp.array(dtype=wp.vec3)
-):
+def add_face_normals(points: wp.array(dtype=wp.vec3), faces: wp.array2d(dtype=int), out: wp.array(dtype=wp.vec3)):
+    """Adds each face's normal, as long as its area, to its corners."""
     f = wp.tid()
     a = faces[f, 0]
     b = faces[f, 1]
@@ -42,12 +44,14 @@ def add_face_normals(
 
 @wp.kernel
 def normalize(values: wp.array(dtype=wp.vec3)):
+    """Gives every vector the length 1."""
     v = wp.tid()
     values[v] = wp.normalize(values[v])
 
 
 @wp.kernel
 def average(values: wp.array(dtype=wp.vec3), neighbours: wp.array2d(dtype=int), out: wp.array(dtype=wp.vec3)):
+    """The mean over each vertex's neighbours."""
     v = wp.tid()
     total = wp.vec3(0.0, 0.0, 0.0)
     for k in range(neighbours.shape[1]):
@@ -57,7 +61,11 @@ def average(values: wp.array(dtype=wp.vec3), neighbours: wp.array2d(dtype=int), 
 
 @wp.kernel
 def hidden_by(
-    mesh: wp.uint64, points: wp.array(dtype=wp.vec3), normals: wp.array(dtype=wp.vec3), reach: float, out: wp.array(dtype=int)
+    mesh: wp.uint64,
+    points: wp.array(dtype=wp.vec3),
+    normals: wp.array(dtype=wp.vec3),
+    reach: float,
+    out: wp.array(dtype=int),
 ):
     """1 where a ray out of the skin, or a short one into it, meets the mesh."""
     v = wp.tid()

@@ -28,9 +28,7 @@ class _Actor:
     phase: float
 
 
-def draw_clip(
-    people: SynthPeople, index: int, frames: int, fps: float = 25.0
-) -> Iterator[SynthSample]:
+def draw_clip(people: SynthPeople, index: int, frames: int, fps: float = 25.0) -> Iterator[SynthSample]:
     """Draws the frames of clip number `index`.
 
     Args:
@@ -52,11 +50,17 @@ def draw_clip(
         walks = generator.random() < 0.5
         keys, expressions = [], []
         for _ in range(2 if walks else int(seconds / _HOLD_S) + 2):
-            pose, expression = casting.pose(generator, identity, "stand" if generator.random() < 0.8 or walks else "crouch")
+            pose, expression = casting.pose(
+                generator, identity, "stand" if generator.random() < 0.8 or walks else "crouch"
+            )
             keys.append(pose)
             expressions.append(expression)
         speed = float(generator.uniform(0.7, 1.4)) if walks else 0.0
-        yaw = float(generator.choice([-90, 90])) + float(generator.normal(0, 25)) if walks else float(generator.normal(0, 45))
+        yaw = (
+            float(generator.choice([-90, 90])) + float(generator.normal(0, 25))
+            if walks
+            else float(generator.normal(0, 45))
+        )
         place = ((number - (count - 1) / 2) * 0.9, float(generator.uniform(-0.7, 0.7)))
         actors.append(_Actor(identity, keys, expressions, place, yaw, speed, float(generator.random())))
     light = draw_light(generator)
@@ -118,4 +122,3 @@ def _mix(first: dict[str, Matrix], second: dict[str, Matrix], share: float) -> d
         end = second.get(bone, np.eye(3))
         result[bone] = start @ from_vector(to_vector(start.T @ end) * share)
     return result
-

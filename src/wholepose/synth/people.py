@@ -23,6 +23,12 @@ from wholepose.weights import cache_folder
 SMALLEST_AREA_PX = 24
 """A person of whom fewer pixels show is not annotated."""
 
+_CROP_FRAMINGS = {"full": 0.46, "group": 0.2, "knees": 0.12, "waist": 0.12, "chest": 0.07, "head": 0.03}
+
+_ATTEMPTS = 3
+_LEAST_SEEN = 8
+"""A crop of whose person fewer keypoints are seen is drawn anew: it teaches nothing."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SynthSample:
@@ -139,11 +145,18 @@ class SynthPeople:
         Returns:
             A sample with N = 1 whose image has this series' size.
         """
+        for attempt in range(_ATTEMPTS):
+            sample = self._crop(np.random.default_rng([self.seed, index, 1, attempt]), padding)
+            if (sample.visibility == 2).sum() >= _LEAST_SEEN or attempt == _ATTEMPTS - 1:
+                break
+        return sample
+
+    def _crop(self, generator: np.random.Generator, padding: float) -> SynthSample:
         casting, _ = self.load()
-        generator = np.random.default_rng([self.seed, index, 1])
         photo = (480, 640) if generator.random() < 0.6 else (640, 480)
         extra = int(generator.choice([0, 1, 2, 3], p=[0.74, 0.15, 0.07, 0.04]))
-        stage = draw_stage(generator, casting, photo, 1 + extra)
+        framing = str(generator.choice(list(_CROP_FRAMINGS), p=list(_CROP_FRAMINGS.values())))
+        stage = draw_stage(generator, casting, photo, 1 + extra, framing=framing)
         box = _projected_box(stage.people[0], stage.camera, photo)
         height, width = self.size
         centers, sizes = crop_regions(box[None], width / height, padding)
@@ -192,9 +205,7 @@ class SynthPeople:
         behind = self.background(generator, stage.camera, size) if background is None else background
         light = _tint(stage.light, behind)
         scene = renderer.scene([surface for person in stage.people for surface in person.surfaces] + stage.things)
-        layers = scene.render(
-            stage.camera, light, size, samples=self._samples, seed=int(generator.integers(2**31))
-        )
+        layers = scene.render(stage.camera, light, size, samples=self._samples, seed=int(generator.integers(2**31)))
         image = develop(generator, _composite(generator, layers, behind), strength=self._effects)
         window = np.array([-0.5, -0.5, width - 0.5, height - 0.5])
         if keep is not None:
@@ -231,9 +242,7 @@ def _tint(light: Light, background: NDArray[np.float32]) -> Light:
     )
 
 
-def _composite(
-    generator: np.random.Generator, layers: Layers, background: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _composite(generator: np.random.Generator, layers: Layers, background: NDArray[np.float32]) -> NDArray[np.float32]:
     """People over their background, whose ground takes their shadow; sRGB in [0, 1]."""
     depth = np.float32(generator.uniform(0.55, 0.95))
     behind = np.square(background) * (1 - depth * layers.shadow)[..., None]
@@ -241,7 +250,7 @@ def _composite(
     # Film shoulder: bright cloth in full sun keeps its folds.
     color = layers.color
     color = np.where(color > 0.7, 0.7 + 0.3 * (1 - np.exp(-(color - 0.7) / 0.3)), color)
-    return np.sqrt(np.clip(color * cover + behind * (1 - cover), 0, 1)).astype(np.float32)
+    return np.asarray(np.sqrt(np.clip(color * cover + behind * (1 - cover), 0, 1)), dtype=np.float32)
 
 
 def _annotate(
@@ -259,7 +268,10 @@ def _annotate(
     pixels, depth = camera.project(points)
     seen = scene.seen(camera, points, np.concatenate([person.depths_m for person in people]), owner)
     inside = (
-        (pixels[:, 0] > window[0]) & (pixels[:, 0] < window[2]) & (pixels[:, 1] > window[1]) & (pixels[:, 1] < window[3])
+        (pixels[:, 0] > window[0])
+        & (pixels[:, 0] < window[2])
+        & (pixels[:, 1] > window[1])
+        & (pixels[:, 1] < window[3])
     )
     inside &= depth > 0.02
     visibility = np.where(inside, np.where(seen, 2, 1), 0).astype(np.uint8).reshape(-1, 136)

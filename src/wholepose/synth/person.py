@@ -13,12 +13,13 @@ from wholepose.synth.body import BODY_VERTICES, Body
 from wholepose.synth.garments import Garment, Outfit, Tailor, fold_field, random_color
 from wholepose.synth.hands import HandShapes
 from wholepose.synth.keypoints import KeypointMap
-from wholepose.synth.meshes import hidden_by, skin, vertex_normals
 from wholepose.synth.looks import Look, Stylist
+from wholepose.synth.meshes import hidden_by, skin, vertex_normals
 from wholepose.synth.patches import Atlas
 from wholepose.synth.posing import Pose, Poser
 from wholepose.synth.props import glasses, hat_brim
 from wholepose.synth.render import Material, Surface
+from wholepose.synth.traits import draw_expression, draw_shape, dyed, tinted
 
 _PARTS = ("helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
 
@@ -86,7 +87,7 @@ class Casting:
 
     def identity(self, generator: np.random.Generator) -> Identity:
         """Draws who someone is."""
-        phenotype, changes = _draw_shape(generator, self._body)
+        phenotype, changes = draw_shape(generator, self._body)
         rest = self._body.shape(phenotype, changes)
         gender, age = phenotype["gender"], phenotype["age"]
         race = (phenotype["african"], phenotype["asian"], phenotype["caucasian"])
@@ -108,7 +109,9 @@ class Casting:
         wears = generator.random()
         frame = Material(color=random_color(generator), specular=0.3, shininess=40.0) if wears < 0.17 else None
         lenses = (
-            Material(color=(0.02, 0.02, 0.025), specular=0.8, shininess=80.0) if frame and generator.random() < 0.45 else None
+            Material(color=(0.02, 0.02, 0.025), specular=0.8, shininess=80.0)
+            if frame and generator.random() < 0.45
+            else None
         )
         folds: dict[int, NDArray[np.float32]] = {}
         for number, garment in enumerate(outfit.garments):
@@ -138,13 +141,13 @@ class Casting:
             if fitting:
                 asset = folder.load("hair", str(generator.choice(fitting)))
                 hair = [] if asset.has_alpha else hair[:1]
-                worn.append((asset, _tinted(asset, look.hair_color)))
+                worn.append((asset, tinted(asset, look.hair_color)))
                 hair = [self._thin_cap(part) for part in hair]
         brows = folder.names("eyebrows")
         if brows:
             asset = folder.load("eyebrows", str(generator.choice(brows)))
             dark = (look.hair_color[0] * 0.7, look.hair_color[1] * 0.7, look.hair_color[2] * 0.7)
-            worn.append((asset, _tinted(asset, dark)))
+            worn.append((asset, tinted(asset, dark)))
         lashes = folder.names("eyelashes")
         if lashes and gender > 0.4:
             asset = folder.load("eyelashes", str(generator.choice(lashes)))
@@ -152,12 +155,12 @@ class Casting:
         suits = folder.names("clothes", "female" if gender > 0.5 else "male")
         if suits and age > 0.4 and generator.random() < 0.4:
             asset = folder.load("clothes", str(generator.choice(suits)))
-            worn.append((asset, _dyed(generator, asset)))
+            worn.append((asset, dyed(generator, asset)))
             outfit = Outfit(tuple(garment for garment in outfit.garments if garment.name in ("shoes",)))
         shoes = folder.names("clothes", "shoes")
         if shoes and any(garment.name == "shoes" for garment in outfit.garments) and generator.random() < 0.6:
             asset = folder.load("clothes", str(generator.choice(shoes)))
-            worn.append((asset, _dyed(generator, asset)))
+            worn.append((asset, dyed(generator, asset)))
             outfit = Outfit(tuple(garment for garment in outfit.garments if garment.name != "shoes"))
         if not self._clean and folder.skin_names() and generator.random() < 0.5:
             names = [n for n in folder.skin_names() if ("female" in n) == (gender > 0.5) and "suit" not in n]
@@ -175,7 +178,9 @@ class Casting:
     def _thin_cap(part: Garment) -> Garment:
         return dataclasses.replace(part, offset_m=np.minimum(part.offset_m, 0.004).astype(np.float32))
 
-    def pose(self, generator: np.random.Generator, identity: Identity, kind: str | None = None) -> tuple[Pose, dict[str, float]]:
+    def pose(
+        self, generator: np.random.Generator, identity: Identity, kind: str | None = None
+    ) -> tuple[Pose, dict[str, float]]:
         """Draws a pose and an expression for someone."""
         return self._poser.sample(generator, identity.rest[1], kind), draw_expression(generator)
 
@@ -229,8 +234,7 @@ class Casting:
         for asset, material in identity.assets:
             surfaces.append(self._asset(asset, material, vertices, world, person))
             if asset.kind == "clothes":
-                hidden = self._fitting(asset)[3]
-                covered[:BODY_VERTICES][hidden] = 1.0
+                covered[:BODY_VERTICES][self._fitting(asset)[3]] = 1.0
         faces = body.faces[self._skin_rows]
         hidden = (covered[faces] > 0.012).all(axis=1)
         shown = self._skin_rows[~hidden]
@@ -238,7 +242,12 @@ class Casting:
         normals = vertex_normals(skin, faces)
         surfaces.append(
             Surface(
-                skin, faces, normals, identity.look.skin, person, atlas.rest[:BODY_VERTICES],
+                skin,
+                faces,
+                normals,
+                identity.look.skin,
+                person,
+                atlas.rest[:BODY_VERTICES],
                 colors=identity.look.skin_colors[:BODY_VERTICES],
                 uv=body.uv[body.face_uv[shown]] if identity.look.skin.texture is not None else None,
             )
@@ -343,116 +352,12 @@ class Casting:
             posed = body.skin(vertices[patch.vertices], world, patch.vertices)
             result.append(
                 Surface(
-                    posed, patch.faces, vertex_normals(posed, patch.faces), material, person,
+                    posed,
+                    patch.faces,
+                    vertex_normals(posed, patch.faces),
+                    material,
+                    person,
                     self._atlas.rest[patch.vertices],
                 )
             )
         return result
-
-
-def _tinted(asset: Asset, color: tuple[float, float, float]) -> Material:
-    """A material that gives an asset's texture another mean colour."""
-    assert asset.texture is not None
-    pixels = asset.texture.reshape(-1, 4)
-    solid = pixels[pixels[:, 3] > 128]
-    mean = np.square(solid[:, :3] / 255.0).mean(axis=0) if len(solid) else np.ones(3)
-    factor = np.array(color) / np.maximum(mean, 0.01)
-    return Material(
-        color=(float(factor[0]), float(factor[1]), float(factor[2])),
-        texture=asset.texture,
-        alpha_test=asset.has_alpha,
-        specular=0.04,
-        shininess=14.0,
-    )
-
-
-def _dyed(generator: np.random.Generator, asset: Asset) -> Material:
-    """A material that shifts an asset's colours half of the time."""
-    factor = np.ones(3)
-    if generator.random() < 0.6:
-        factor = np.clip(np.array(random_color(generator)) * 2.2, 0.15, 1.9)
-    return Material(
-        color=(float(factor[0]), float(factor[1]), float(factor[2])),
-        texture=asset.texture,
-        alpha_test=asset.has_alpha,
-        fold_strength=0.2,
-        fold_scale=14.0,
-        seed=int(generator.integers(1, 90_000)),
-    )
-
-
-def _draw_shape(generator: np.random.Generator, body: Body) -> tuple[dict[str, float], dict[str, float]]:
-    kind = generator.random()
-    age = float(
-        generator.uniform(0.6, 0.85) if kind < 0.74 else generator.uniform(0.85, 1.0) if kind < 0.88 else generator.uniform(0.18, 0.6)
-    )
-    race = generator.dirichlet([0.45, 0.45, 0.6])
-    gender = float(np.clip(generator.choice([0.05, 0.95]) + generator.normal(0, 0.08), 0, 1))
-    phenotype = {
-        "gender": gender,
-        "age": age,
-        "muscle": float(np.clip(generator.normal(0.5, 0.2), 0, 1)),
-        "weight": float(np.clip(generator.normal(0.52, 0.2), 0.1, 1)),
-        "height": float(np.clip(generator.normal(0.5, 0.18), 0, 1)),
-        "proportions": float(np.clip(generator.normal(0.6, 0.2), 0, 1)),
-        "cupsize": float(np.clip(generator.normal(0.45, 0.2), 0, 1)),
-        "firmness": float(np.clip(generator.normal(0.6, 0.2), 0, 1)),
-        "african": float(race[0]),
-        "asian": float(race[1]),
-        "caucasian": float(race[2]),
-    }
-    changes: dict[str, float] = {}
-    names = body.local_names
-    face = ("cheek", "chin", "ear-", "eyebrows", "eye-", "forehead", "head-", "mouth", "nose")
-    avoid = ("trans-out", "head-angle", "head-trans", "mouth-trans", "nose-trans-out", "eye-push", "head-age")
-    for index in range(0, len(names), 2):
-        stem = names[index]
-        if stem.startswith("r-") or not any(part in stem for part in face) or any(part in stem for part in avoid):
-            continue
-        if generator.random() < 0.5:
-            continue
-        value = float(np.clip(generator.normal(0, 0.28), -0.7, 0.7))
-        row = index if value > 0 else index + 1
-        changes[names[row]] = abs(value)
-        if stem.startswith("l-"):
-            changes[names[names.index("r-" + stem[2:]) + (0 if value > 0 else 1)]] = abs(value)
-    return phenotype, changes
-
-
-def draw_expression(generator: np.random.Generator) -> dict[str, float]:
-    """Draws facial actions: often near neutral or a smile, sometimes speech, surprise or shut eyes."""
-    actions: dict[str, float] = {}
-
-    def both(name: str, amount: float) -> None:
-        for side in ("Left", "Right"):
-            actions[name + side] = float(np.clip(amount + generator.normal(0, 0.06), 0, 1))
-
-    kind = str(generator.choice(["calm", "smile", "laugh", "talk", "surprise", "frown", "odd"], p=[0.34, 0.27, 0.08, 0.14, 0.05, 0.07, 0.05]))
-    if kind in ("smile", "laugh"):
-        both("mouthSmile", generator.uniform(0.3, 0.95))
-        both("cheekSquint", generator.uniform(0, 0.6))
-        if kind == "laugh":
-            actions["jawOpen"] = float(generator.uniform(0.15, 0.55))
-    elif kind == "talk":
-        actions["jawOpen"] = float(generator.uniform(0.03, 0.35))
-        actions[str(generator.choice(["mouthFunnel", "mouthPucker", "mouthShrugUpper"]))] = float(generator.uniform(0, 0.5))
-    elif kind == "surprise":
-        actions["jawOpen"] = float(generator.uniform(0.2, 0.7))
-        actions["browInnerUp"] = float(generator.uniform(0.3, 1))
-        both("eyeWide", generator.uniform(0.2, 0.9))
-        both("browOuterUp", generator.uniform(0.2, 0.9))
-    elif kind == "frown":
-        both("browDown", generator.uniform(0.2, 0.9))
-        both("mouthFrown", generator.uniform(0, 0.7))
-    elif kind == "odd":
-        actions[str(generator.choice(["mouthLeft", "mouthRight", "jawLeft", "jawRight", "cheekPuff"]))] = float(
-            generator.uniform(0.2, 0.8)
-        )
-    shut = generator.random()
-    if shut < 0.06:
-        both("eyeBlink", 1.0)
-    elif shut < 0.4:
-        both("eyeBlink", generator.uniform(0, 0.35))
-    if generator.random() < 0.2:
-        actions["browInnerUp"] = float(generator.uniform(0, 0.5))
-    return actions

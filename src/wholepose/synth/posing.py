@@ -92,7 +92,7 @@ class Poser:
         self._set_head(generator, rotations)
         captured_arms = chosen == "captured" and generator.random() < 0.6
         if not captured_arms:
-            self._set_arms(generator, rotations, heads, chosen)
+            self._set_arms(generator, rotations, heads)
         for side in _SIDES:
             rotations[f"wrist.{side}"] = self._wrist(generator, side)
             rotations.update(self._hands.sample(generator, side))
@@ -125,13 +125,21 @@ class Poser:
         for side in _SIDES:
             bend = abs(generator.normal(0, 5))
             self._leg(
-                rotations, side, bend * 0.6 + generator.normal(0, 4), bend, wide + generator.normal(0, 3),
+                rotations,
+                side,
+                bend * 0.6 + generator.normal(0, 4),
+                bend,
+                wide + generator.normal(0, 3),
                 generator.normal(3, 8),
             )
         if generator.random() < 0.35:  # weight on one leg
             side = str(generator.choice(_SIDES))
             self._leg(
-                rotations, side, generator.uniform(5, 30), generator.uniform(10, 45), generator.uniform(-4, 12),
+                rotations,
+                side,
+                generator.uniform(5, 30),
+                generator.uniform(10, 45),
+                generator.uniform(-4, 12),
                 generator.uniform(0, 25),
             )
         return Pose("stand", rotations)
@@ -177,7 +185,9 @@ class Poser:
                 self._leg(rotations, side, 78 + generator.normal(0, 5), generator.uniform(110, 128), 30, 38)
             else:
                 bend = generator.uniform(0, 110)
-                self._leg(rotations, side, 80 + bend * 0.42 + lean, bend, generator.uniform(-8, 14), generator.normal(4, 8))
+                self._leg(
+                    rotations, side, 80 + bend * 0.42 + lean, bend, generator.uniform(-8, 14), generator.normal(4, 8)
+                )
         rotations["root"] = about([1, 0, 0], lean)
         return Pose("sit_ground", rotations)
 
@@ -186,8 +196,12 @@ class Poser:
         depth = generator.uniform(0.35, 1.0)
         for side in _SIDES:
             self._leg(
-                rotations, side, 118 * depth + generator.normal(0, 6), 130 * depth + generator.normal(0, 6),
-                generator.uniform(-4, 22), generator.uniform(0, 15),
+                rotations,
+                side,
+                118 * depth + generator.normal(0, 6),
+                130 * depth + generator.normal(0, 6),
+                generator.uniform(-4, 22),
+                generator.uniform(0, 15),
             )
         rotations["root"] = about([1, 0, 0], generator.uniform(10, 40) * depth)
         return Pose("crouch", rotations)
@@ -219,7 +233,14 @@ class Poser:
         rotations: Rotations = {}
         for side in _SIDES:
             bend = generator.uniform(0, 110)
-            self._leg(rotations, side, bend * generator.uniform(0.1, 0.9), bend, generator.uniform(-8, 30), generator.normal(0, 8))
+            self._leg(
+                rotations,
+                side,
+                bend * generator.uniform(0.1, 0.9),
+                bend,
+                generator.uniform(-8, 30),
+                generator.normal(0, 8),
+            )
             rotations[f"foot.{side}"] = about([1, 0, 0], generator.uniform(0, 40))
         return Pose("jump", rotations, lifted_m=float(generator.uniform(0.05, 0.6)))
 
@@ -276,12 +297,12 @@ class Poser:
 
     # Arms
 
-    def _set_arms(
-        self, generator: np.random.Generator, rotations: Rotations, heads: NDArray[np.float32], kind: str
-    ) -> None:
+    def _set_arms(self, generator: np.random.Generator, rotations: Rotations, heads: NDArray[np.float32]) -> None:
         """Draws both arms a few times and keeps what runs least into the trunk, the head and the thighs."""
         together = generator.random() < 0.15
-        style = str(generator.choice(["down", "forward", "up", "hip", "face", "any"], p=[0.36, 0.16, 0.1, 0.08, 0.08, 0.22]))
+        style = str(
+            generator.choice(["down", "forward", "up", "hip", "face", "any"], p=[0.36, 0.16, 0.1, 0.08, 0.08, 0.22])
+        )
         best: tuple[float, Rotations] | None = None
         for _ in range(5):
             arms: Rotations = {}

@@ -24,8 +24,8 @@ def box(
     faces = np.array([[4 * q + i for i in pick] for q in range(6) for pick in ((0, 1, 2), (0, 2, 3))])
     local = corners * np.asarray(size) / 2
     points = local if rotation is None else local @ np.asarray(rotation).T
-    points = (points + np.asarray(center)).astype(np.float32)
-    return Surface(points, faces, vertex_normals(points, faces), material, person, local.astype(np.float32))
+    placed: NDArray[np.float32] = np.asarray(points + np.asarray(center), dtype=np.float32)
+    return Surface(placed, faces, vertex_normals(placed, faces), material, person, local.astype(np.float32))
 
 
 def tube(
@@ -117,7 +117,12 @@ def glasses(
             faces = np.stack([np.arange(count), (np.arange(count) + 1) % count, np.full(count, count)], axis=1)
             surface = Surface(disc, faces, vertex_normals(disc, faces), lenses, person, disc)
             surfaces.append(_moved(surface, head))
-    surfaces.append(_moved(tube(np.stack([ends[0], (ends[0] + ends[1]) / 2 + [0, -0.003, 0.003], ends[1]]), 0.0016, frame, person, 6), head))
+    surfaces.append(
+        _moved(
+            tube(np.stack([ends[0], (ends[0] + ends[1]) / 2 + [0, -0.003, 0.003], ends[1]]), 0.0016, frame, person, 6),
+            head,
+        )
+    )
     return surfaces
 
 
@@ -134,5 +139,12 @@ def hat_brim(vertices: NDArray[np.float32], head: NDArray[np.floating], material
     faces = np.concatenate(
         [np.stack([row, row + 1, row + count], -1), np.stack([row + 1, row + count + 1, row + count], -1)]
     )
-    surface = Surface(points.astype(np.float32), faces, vertex_normals(points.astype(np.float32), faces), material, person, points.astype(np.float32))
+    surface = Surface(
+        points.astype(np.float32),
+        faces,
+        vertex_normals(points.astype(np.float32), faces),
+        material,
+        person,
+        points.astype(np.float32),
+    )
     return _moved(surface, head)

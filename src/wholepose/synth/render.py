@@ -38,8 +38,8 @@ class Material:
 class Surface:
     """A triangle mesh of one material that belongs to one person.
 
-    `rest` holds the place of each vertex on the body at rest, in metres, where patterns and noise live; `keep` is negative
-    where the surface is cut away.
+    `rest` holds the place of each vertex on the body at rest, in metres, where patterns and noise live; `keep` is
+    negative where the surface is cut away.
     """
 
     vertices: NDArray[np.float32]
@@ -88,7 +88,7 @@ class Light:
 
 @dataclasses.dataclass
 class Layers:
-    """What a camera sees: `color` (H, W, 3) linear, `coverage` and ground `shadow` (H, W) in [0, 1], `person` (H, W)."""
+    """What a camera sees: `color` (H, W, 3) linear, `coverage` and the ground's `shadow` in [0, 1], `person` (H, W)."""
 
     color: NDArray[np.float32]
     coverage: NDArray[np.float32]
@@ -179,7 +179,9 @@ class Scene:
         self._center, self._radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
         self._points = array(vertices, wp.vec3)
         self._indices = array(faces.astype(np.int32).ravel(), wp.int32)
-        self._mesh = wp.Mesh(points=self._points, indices=self._indices, bvh_constructor="sah" if device == "cpu" else None)
+        self._mesh = wp.Mesh(
+            points=self._points, indices=self._indices, bvh_constructor="sah" if device == "cpu" else None
+        )
         self._normals = array(np.concatenate([surface.normals for surface in surfaces]), wp.vec3)
         self._colors = array(np.concatenate(colors), wp.vec3)
         self._rest = array(np.concatenate(rest), wp.vec4)

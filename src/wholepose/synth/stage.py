@@ -58,7 +58,9 @@ def draw_stage(
     for number in range(count):
         identity = cast[number] if cast is not None else casting.identity(generator)
         pose, expression = casting.pose(generator, identity)
-        yaw = generator.normal(0, 38) if generator.random() < (0.75 if facing else 0.45) else generator.uniform(-180, 180)
+        yaw = (
+            generator.normal(0, 38) if generator.random() < (0.75 if facing else 0.45) else generator.uniform(-180, 180)
+        )
         place = _free_place(generator, places, spread, 1.0 if pose.kind == "lie" else 0.62)
         places.append(place)
         people.append(
@@ -93,9 +95,7 @@ def draw_camera(
     height, width = size
     if framing is None:
         framing = str(
-            generator.choice(
-                ["group", "full", "knees", "waist", "chest", "head"], p=[0.3, 0.3, 0.12, 0.14, 0.09, 0.05]
-            )
+            generator.choice(["group", "full", "knees", "waist", "chest", "head"], p=[0.3, 0.3, 0.12, 0.14, 0.09, 0.05])
         )
     main = people[0]
     if framing == "group":
@@ -128,7 +128,10 @@ def draw_camera(
     flat = float(np.sqrt(max(distance**2 - (eye - target[2]) ** 2, (0.45 * distance) ** 2)))
     azimuth = generator.normal(0, 0.15)
     position = np.array([target[0] + flat * np.sin(azimuth), target[1] - flat * np.cos(azimuth), eye])
-    middle = ((width - 1) / 2 + generator.normal(0, 0.06) * width, (height - 1) / 2 + generator.normal(0, 0.05) * height)
+    middle = (
+        (width - 1) / 2 + generator.normal(0, 0.06) * width,
+        (height - 1) / 2 + generator.normal(0, 0.05) * height,
+    )
     roll = float(generator.normal(0, 2.5)) if generator.random() < 0.85 else float(generator.normal(0, 15))
     distortion = float(generator.uniform(-0.12, 0.03)) if generator.random() < 0.3 else 0.0
     return look_at(position, target, float(focal), middle, roll_deg=roll, distortion=distortion)
@@ -207,9 +210,13 @@ def _belongings(generator: np.random.Generator, person: Person) -> list[Surface]
             for x in (-1, 1):
                 for y in (-1, 1):
                     foot = frame @ np.array([x * wide * 0.45, y * deep * 0.45, 0.0]) + np.array([seat[0], seat[1], 0.0])
-                    result.append(tube(np.stack([foot, foot + [0, 0, top - 0.03]]), 0.02, material, THING))
+                    result.append(tube(np.stack([foot, foot + np.array([0, 0, top - 0.03])]), 0.02, material, THING))
         if generator.random() < 0.5:
-            rest = seat + np.array([back[0], back[1], 0.0]) * (deep / 2 + 0.06) + np.array([0, 0, top / 2 + 0.3 - (low / 2)])
+            rest = (
+                seat
+                + np.array([back[0], back[1], 0.0]) * (deep / 2 + 0.06)
+                + np.array([0, 0, top / 2 + 0.3 - (low / 2)])
+            )
             result.append(box(rest, np.array([wide, 0.05, 0.5]), material, THING, frame))
     if generator.random() < 0.09 and person.pose.kind not in ("lie", "sit"):  # a rucksack
         middle = hip + up * 0.36 * scale + back * 0.2 * scale
@@ -256,7 +263,14 @@ def _occluders(generator: np.random.Generator, person: Person, camera: Camera) -
     if kind < 0.7:
         lean = generator.normal(0, 0.15, 2) * size
         top = place + np.array([lean[0], lean[1], size * 1.5])
-        return [tube(np.stack([place - [0, 0, size * 1.5], top]), float(generator.uniform(0.01, 0.06) * size), material, THING)]
+        return [
+            tube(
+                np.stack([place - [0, 0, size * 1.5], top]),
+                float(generator.uniform(0.01, 0.06) * size),
+                material,
+                THING,
+            )
+        ]
     if kind < 0.85:
         return [ball(place, generator.uniform(0.05, 0.2, 3) * size, material, THING)]
     path = place + np.cumsum(generator.normal(0, 0.12 * size, (8, 3)), axis=0)
