@@ -16,6 +16,7 @@ non-strict load leaves them out.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -257,6 +258,19 @@ def save_model(path: str | Path, model: PoseNet, card: ModelCard) -> None:
     }
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(state, temporary, metadata=card.to_metadata())
+        _order_metadata(temporary)
+
+
+def _order_metadata(path: Path) -> None:
+    """Sorts the metadata in a safetensors header, which is written in random order, so that hashes can be compared."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(text) == length:
+            file.seek(8)
+            file.write(text)
 
 
 def load_model(path: str | Path) -> tuple[PoseNet, ModelCard]:
