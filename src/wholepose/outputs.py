@@ -176,20 +176,35 @@ def read_poses(path: str | os.PathLike[str]) -> tuple[Poses, dict[str, Any]]:
         AnnotationError: The file is missing, is not JSON or not such a document; the message names the field.
     """
     document = _read_object(Path(path))
+    return poses_of_document(document, os.fspath(path)), {
+        key: value for key, value in document.items() if key != "people"
+    }
+
+
+def poses_of_document(document: Mapping[str, Any], where: str) -> Poses:
+    """The people of a document that ``poses_document`` made.
+
+    Args:
+        document: The JSON object.
+        where: What an error is to name: the file, and the line in it if it has many documents.
+
+    Raises:
+        AnnotationError: It is not such a document; the message names the field.
+    """
     try:
         skeleton = get_skeleton(_field(document, "skeleton", str))
         people = _field(document, "people", list)
         if not all(isinstance(person, dict) for person in people):
             raise ValueError("'people' must hold objects")
-        return _read_people(people, skeleton), {key: value for key, value in document.items() if key != "people"}
+        return _read_people(people, skeleton)
     except (ValueError, ConfigError) as error:
-        raise AnnotationError(f"{os.fspath(path)}: not a document of wholepose predict: {error}") from error
+        raise AnnotationError(f"{where}: not a document of wholepose predict: {error}") from error
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     """A file's JSON object; NaN and Infinity, which are not JSON, are refused."""
     try:
-        document = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        document = json.loads(path.read_bytes(), parse_constant=refuse_constant)
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON are ValueErrors
@@ -199,7 +214,12 @@ def _read_object(path: Path) -> dict[str, Any]:
     return document
 
 
-def _refuse_constant(word: str) -> None:
+def refuse_constant(word: str) -> None:
+    """For ``json.loads(parse_constant=...)``: NaN and Infinity are no JSON.
+
+    Raises:
+        ValueError: Always.
+    """
     raise ValueError(f"{word} is no JSON number")
 
 
@@ -260,10 +280,11 @@ def write_coco_results(path: str | os.PathLike[str], results: Iterable[Mapping[s
         OSError: It cannot be written.
         ValueError: A number is NaN or infinite.
     """
-    write_json(path, [_rounded_result(result) for result in results])
+    write_json(path, [rounded_coco_result(result) for result in results])
 
 
-def _rounded_result(result: Mapping[str, Any]) -> dict[str, Any]:
+def rounded_coco_result(result: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of ``Poses.to_coco`` with coordinates and scores rounded as files hold them."""
     triples = np.reshape(np.asarray(result["keypoints"], dtype=np.float64), (-1, 3))
     triples = np.column_stack([np.round(triples[:, :2], COORDINATE_DECIMALS), np.round(triples[:, 2], SCORE_DECIMALS)])
     return {

@@ -1,0 +1,163 @@
+"""Lists of people for all frames: COCO keypoint results and AlphaPose's JSON."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wholepose.errors import AnnotationError
+from wholepose.formats.frame import PoseFrame, boxes_around, poses_of_keypoints, skeleton_of_count
+from wholepose.formats.json_files import load_json
+from wholepose.formats.writer import TextWriter
+from wholepose.outputs import rounded_coco_result, to_json
+from wholepose.poses import Poses
+from wholepose.skeletons import Skeleton
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class CocoWriter(TextWriter):
+    """COCO keypoint results; ``image_id`` is the frame's index."""
+
+    def __init__(self, path: str | os.PathLike[str], *, skeleton: Skeleton, model: str) -> None:
+        super().__init__(path, skeleton=skeleton, model=model)
+        self._file.write("[")
+        self._separator = "\n"
+
+    def _write(self, frame: PoseFrame) -> None:
+        for result in frame.poses.to_coco(frame.frame_index):
+            entry = self._entry(rounded_coco_result(result), frame)
+            self._file.write(self._separator + to_json(entry).rstrip("\n"))
+            self._separator = ",\n"
+
+    def _entry(self, result: dict[str, Any], _frame: PoseFrame) -> dict[str, Any]:
+        return result
+
+    def _finish(self) -> None:
+        self._file.write("\n]\n")
+        super()._finish()
+
+
+class AlphaPoseWriter(CocoWriter):
+    """AlphaPose's ``alphapose-results.json``: ``image_id`` is a file name, ``idx`` the track number."""
+
+    def _entry(self, result: dict[str, Any], frame: PoseFrame) -> dict[str, Any]:
+        # AlphaPose names a video's frames after their number, and pictures after their file.
+        name = f"{frame.frame_index}.jpg" if frame.time_s is not None else Path(frame.image).name
+        entry = {
+            "image_id": name,
+            "category_id": 1,
+            "keypoints": result["keypoints"],
+            "score": result["score"],
+            "box": result["bbox"],
+        }
+        if "track_id" in result:
+            entry["idx"] = result["track_id"]
+        return entry
+
+
+def read_coco(path: Path, skeleton: Skeleton | None = None) -> Iterator[PoseFrame]:
+    """Reads COCO keypoint results; frames come in the order of their ids.
+
+    Args:
+        path: The file.
+        skeleton: What the keypoints are; by their number if None.
+
+    Raises:
+        AnnotationError: The file cannot be read or is malformed; the message names the entry.
+    """
+    entries = _entries(path)
+    frames: dict[int, list[Mapping[str, Any]]] = {}
+    for number, entry in enumerate(entries):
+        image_id = entry.get("image_id")
+        if type(image_id) is not int or not 0 <= image_id < 2**63:
+            raise AnnotationError(f"{path}: entry {number}: 'image_id' must be a whole number, and is {image_id!r}")
+        frames.setdefault(image_id, []).append(entry)
+    for image_id in sorted(frames):
+        poses = _poses(frames[image_id], "bbox", "track_id", skeleton, f"{path}, image {image_id}")
+        yield PoseFrame(image_id, None, poses)
+
+
+def read_alphapose(path: Path, skeleton: Skeleton | None = None) -> Iterator[PoseFrame]:
+    """Reads AlphaPose's JSON; names that are numbers are frames, others are counted in the order of the file.
+
+    Args:
+        path: The file.
+        skeleton: What the keypoints are; by their number if None.
+
+    Raises:
+        AnnotationError: The file cannot be read or is malformed; the message names the entry.
+    """
+    images: dict[str, list[Mapping[str, Any]]] = {}
+    for number, entry in enumerate(_entries(path)):
+        name = entry.get("image_id")
+        if not isinstance(name, (str, int)):
+            raise AnnotationError(f"{path}: entry {number}: 'image_id' must be a file name, and is {name!r}")
+        images.setdefault(str(name), []).append(entry)
+    numbers = [re.fullmatch(r"(\d{1,18})(\.\w+)?", name, re.ASCII) for name in images]
+    indices = [int(match.group(1)) for match in numbers if match is not None]
+    if len(set(indices)) != len(images):
+        indices = list(range(len(images)))
+    for index, name in sorted(zip(indices, images, strict=True)):
+        yield PoseFrame(index, None, _poses(images[name], "box", "idx", skeleton, f"{path}, image {name}"), image=name)
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    entries = load_json(path)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise AnnotationError(f"{path}: a list of objects is needed, one for each person")
+    return entries
+
+
+def _poses(
+    entries: list[Mapping[str, Any]], box_field: str, track_field: str, skeleton: Skeleton | None, where: str
+) -> Poses:
+    """The people of one image."""
+    keypoints = [_numbers(entry.get("keypoints"), where, "keypoints") for entry in entries]
+    counts = {len(values) for values in keypoints}
+    count = counts.pop() // 3 if len(counts) == 1 else 0
+    found = skeleton or skeleton_of_count(count)
+    if found is None or len(keypoints[0]) != 3 * found.num_keypoints:
+        expected = "as many of each person" if skeleton is None else f"3 x {skeleton.num_keypoints}"
+        raise AnnotationError(
+            f"{where}: 'keypoints' holds {len(keypoints[0])} numbers, not {expected} of a known skeleton"
+        )
+    triples = np.array(keypoints).reshape(len(entries), -1, 3)
+    instance_scores = np.array([_numbers([entry.get("score", 0)], where, "score")[0] for entry in entries])
+    boxes = boxes_around(triples[..., :2], triples[..., 2])
+    for row, entry in enumerate(entries):
+        if box_field in entry:
+            x, y, width, height = _numbers(entry[box_field], where, box_field, 4)
+            boxes[row] = x, y, x + width, y + height
+    return poses_of_keypoints(
+        triples[..., :2],
+        triples[..., 2],
+        found,
+        boxes=boxes,
+        box_scores=instance_scores,
+        track_ids=_track_ids(entries, track_field, where),
+    )
+
+
+def _track_ids(entries: list[Mapping[str, Any]], field: str, where: str) -> Any:
+    if not all(field in entry for entry in entries):
+        return None
+    # AlphaPose's trackers write a number or a list of one.
+    values = [entry[field][0] if isinstance(entry[field], list) and entry[field] else entry[field] for entry in entries]
+    numbers = _numbers(values, where, field)
+    if not all(number == int(number) and abs(number) < 2**53 for number in numbers):
+        raise AnnotationError(f"{where}: {field!r} must hold whole numbers, not {values}")
+    return np.array(numbers, dtype=np.int64)
+
+
+def _numbers(values: object, where: str, field: str, length: int | None = None) -> list[float]:
+    """A list of finite numbers that float32 holds."""
+    fits = isinstance(values, list) and (length is None or len(values) == length)
+    if not fits or not all(type(value) in (int, float) and abs(value) <= _LARGEST for value in values):  # type: ignore[attr-defined]
+        raise AnnotationError(f"{where}: {field!r} must be a list of {length or ''} numbers, and is {str(values)[:60]}")
+    return [float(value) for value in values]  # type: ignore[attr-defined]
