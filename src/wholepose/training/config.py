@@ -331,7 +331,7 @@ def _parse(hint: Any, text: str) -> Any:
     if hint is str or typing.get_origin(hint) is Literal:
         return text
     if typing.get_origin(hint) is tuple and not text.startswith("["):
-        text = f"[{text}]" if text else "[]"
+        return [_parse(typing.get_args(hint)[0], word.strip()) for word in text.split(",") if word.strip()]
     try:
         return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
     except ValueError:
@@ -365,8 +365,9 @@ def _build(hint: Any, value: Any, where: str) -> Any:
             return hint(**items)
         except (TypeError, ValueError) as error:  # a missing field, or a range that the class checks itself
             raise ConfigError(f"{where}: {error}") from error
-    elif hint is float and type(value) in (int, float) and abs(value) < 1e15:  # neither NaN nor infinity
-        return float(value)
+    elif hint is float:
+        if type(value) in (int, float) and abs(value) < 1e15:  # neither NaN nor infinity
+            return float(value)
     elif isinstance(hint, type) and type(value) is hint:
         return value
     name = getattr(hint, "__name__", str(hint))

@@ -98,7 +98,7 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
         if isinstance(child, nn.BatchNorm2d):
             shared = SharedBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
             shared.load_state_dict(child.state_dict())
-            setattr(model, name, shared.to(device))
+            setattr(model, name, shared.to(device, child.weight.dtype))
         else:
             synchronise_batch_norm(child, device)
     return model
@@ -111,20 +111,21 @@ class SharedBatchNorm(nn.BatchNorm2d):
         """Normalises (B, C, h, w)."""
         if not self.training:
             return super().forward(input)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         count = input.numel() // input.shape[1] * dist.get_world_size()
-        mean: Tensor = _Sum.apply(input.sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
-        centered = input - mean[:, None, None]
+        values = input.to(torch.promote_types(input.dtype, self.weight.dtype))  # half precision is too coarse for sums
+        mean: Tensor = _Sum.apply(values.sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
+        centered = values - mean[:, None, None]
         variance: Tensor = _Sum.apply(centered.square().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            assert self.num_batches_tracked is not None
-            assert self.momentum is not None
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centered * scale[:, None, None] + self.bias[:, None, None]
+        return (centered * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 
 
 class _Sum(Function):
