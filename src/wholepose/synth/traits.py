@@ -90,7 +90,7 @@ def draw_expression(generator: np.random.Generator) -> dict[str, float]:
 
     def both(name: str, amount: float) -> None:
         for side in ("Left", "Right"):
-            actions[name + side] = float(np.clip(amount + generator.normal(0, 0.06), 0, 1))
+            actions[name + side] = float(np.clip(amount + generator.normal(0, 0.04), 0, 1))
 
     kind = str(
         generator.choice(
@@ -121,9 +121,9 @@ def draw_expression(generator: np.random.Generator) -> dict[str, float]:
         )
     shut = generator.random()
     if shut < 0.06:
-        both("eyeBlink", 1.0)
+        both("eyeBlink", 0.62)  # beyond, the upper lid runs over the lower one
     elif shut < 0.4:
-        both("eyeBlink", generator.uniform(0, 0.35))
+        both("eyeBlink", generator.uniform(0, 0.22))
     if generator.random() < 0.2:
         actions["browInnerUp"] = float(generator.uniform(0, 0.5))
     return actions
