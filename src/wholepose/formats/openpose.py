@@ -149,9 +149,8 @@ def _poses(people: list[Mapping[str, Any]], skeleton: Skeleton, file: Path) -> P
         triples = np.stack([_triples(person, field, source, file) for person in people]) if people else None
         if triples is None:
             continue
-        converted = poses_of_keypoints(triples[..., :2], triples[..., 2], source).convert(
-            skeleton if part is None else skeleton.part(part)
-        )
+        target = skeleton if part is None else skeleton.part(part)
+        converted = poses_of_keypoints(triples[..., :2], triples[..., 2], source).convert(target)
         columns = np.arange(skeleton.num_keypoints) if part is None else np.array(skeleton.parts[part])
         known = converted.scores > 0
         keypoints[:, columns] = np.where(known[..., None], converted.keypoints, keypoints[:, columns])

@@ -63,12 +63,11 @@ class TrcWriter(PoseWriter):
             [
                 ("frame", "<i8"),
                 ("time_s", "<f8"),
-                ("row", "<i8"),
                 ("track", "<i8"),
                 ("xy", "<f4", (skeleton.num_keypoints, 2)),
             ]
         )
-        self._frames = 0
+        self._times: list[tuple[int, float]] = []  # index and time of the first frame and the last
         folder = self.path.absolute().parent
         self._file = self._cleanup.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - closed at the end
 
@@ -79,14 +78,14 @@ class TrcWriter(PoseWriter):
         records = np.zeros(len(poses), dtype=self._record)
         records["frame"] = frame.frame_index
         records["time_s"] = np.nan if frame.time_s is None else frame.time_s
-        records["row"] = self._frames
         records["track"] = 0 if poses.track_ids is None else poses.track_ids
         places = poses.keypoints.astype(np.float64)
         if self._scale is not None and frame.size is not None:
             places = np.stack([places[..., 0], frame.size[0] - 1 - places[..., 1]], axis=-1) * self._scale
         records["xy"] = np.where((poses.scores >= self._threshold)[..., None], places, np.nan)
         self._file.write(records.tobytes())
-        self._frames += 1
+        if frame.time_s is not None:
+            self._times = [*self._times[:1], (frame.frame_index, frame.time_s)]
 
     def _finish(self) -> None:
         self._file.flush()
@@ -102,12 +101,17 @@ class TrcWriter(PoseWriter):
                 with temporary.open("w", encoding="utf-8", newline="") as file:
                     self._write_person(file, final.name, records, np.flatnonzero(tracks == track_id))
 
+    def _frame_rate(self) -> float:
+        """Frames a second of the whole video; 30 where that cannot be told."""
+        if len(self._times) < 2 or self._times[1][1] <= self._times[0][1]:
+            return 30.0
+        (first, start_s), (last, end_s) = self._times
+        return (last - first) / (end_s - start_s)
+
     def _write_person(self, file: TextIO, name: str, records: Any, chosen: NDArray[np.int64]) -> None:
         first, last = records[chosen[0]], records[chosen[-1]]
-        steps = int(last["frame"] - first["frame"])
-        duration = float(last["time_s"] - first["time_s"])
-        rate = steps / duration if steps and duration > 0 else 30.0
-        rows = steps + 1
+        rate = self._frame_rate()
+        rows = int(last["frame"] - first["frame"]) + 1
         names = self._skeleton.keypoint_names
         units = "px" if self._scale is None else "m"
         header = [f"{rate:.6g}", f"{rate:.6g}", rows, len(names), units, f"{rate:.6g}", int(first["frame"]) + 1, rows]
@@ -167,10 +171,10 @@ def read_trc(path: Path, skeleton: Skeleton | None = None) -> Iterator[PoseFrame
         if skeleton is None:  # never: there is a file, and each has one
             return
         places = np.stack([person[2] for person in people]) if people else np.zeros((0, skeleton.num_keypoints, 2))
-        known = ~np.isnan(places).any(axis=2)
-        keypoints = np.where(known[..., None], places, 0)
+        blank: NDArray[np.bool_] = np.asarray(np.isnan(places).any(axis=2))
+        keypoints = np.where(blank[..., None], 0.0, places)
         track_ids = np.array([person[0] for person in people], dtype=np.int64)
-        poses = poses_of_keypoints(keypoints, known.astype(np.float64), skeleton, track_ids=track_ids)
+        poses = poses_of_keypoints(keypoints, 1.0 - blank, skeleton, track_ids=track_ids)
         yield PoseFrame(frame_index, frames[frame_index][0][1], poses)
 
 
