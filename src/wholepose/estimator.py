@@ -7,8 +7,11 @@ Convention:
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +32,10 @@ from wholepose.poses import Poses
 from wholepose.runtimes import CropPredictions, Device, Precision, Runtime, RuntimeName, load_runtime
 from wholepose.skeletons import Skeleton, get_skeleton
 from wholepose.weights import resolve
+
+if TYPE_CHECKING:
+    from wholepose.video_pipeline import Smoother, VideoPoses
+    from wholepose.videos import VideoReader
 
 MAX_BOX_COORDINATE_PX = 1e6
 """Boxes may reach beyond the image, but not beyond this: float32 then no longer tells a tenth of a pixel."""
@@ -209,6 +216,79 @@ class PoseEstimator:
             )
             for index in range(len(images))
         ]
+
+    def predict_video(
+        self,
+        source: str | os.PathLike[str] | VideoReader,
+        *,
+        boxes: ArrayLike | None = None,
+        detect_every: int = 5,
+        max_people: int | None = None,
+        track: bool = True,
+        smoother: Smoother | None = None,
+        flip_test: bool = False,
+        start: int | None = None,
+        stop: int | None = None,
+        stride: int = 1,
+    ) -> VideoPoses:
+        """Finds the people of a video, frame by frame, in bounded memory.
+
+        Decoding, detection and the pose model run in threads while the caller works; they end with the iteration, with
+        ``close()``, or when the result is forgotten.
+
+        Args:
+            source: Path of a file, ``"webcam:0"``, an ``rtsp://`` or ``http://`` address, or a reader of
+                ``open_video``.
+            boxes: (N, 4) xyxy pixels, the same in every frame; None asks the detector.
+            detect_every: Ask the detector in every so many-th frame; in those between, the box of each person is
+                carried on from the pose before.
+            max_people: Most people a frame, best boxes first; None is all.
+            track: Give each person the same number in every frame: ``Poses.track_ids``.
+            smoother: Such as ``wholepose.smoothing.OneEuroSmoother()``, a fresh one for each video.
+            flip_test: As in ``predict``.
+            start: Number of the first frame, from 0; not with a reader, which has its own.
+            stop: Number of the first frame left out at the end.
+            stride: Take every so many-th frame.
+
+        Returns:
+            An iterator over (frame, poses), also a context manager; ``frame.image`` is the upright RGB picture. After
+            the end its ``lost_frames`` says how many frames were damaged.
+
+        Raises:
+            VideoError: The source cannot be read; also later, where it ends in an error.
+            ConfigError: There are no boxes and no detector.
+            ValueError: A box or a number is not usable.
+        """
+        from wholepose.tracking import PoseTracker
+        from wholepose.video_pipeline import VideoPoses
+        from wholepose.videos import VideoReader, open_video
+
+        fixed = None if boxes is None else check_person_boxes(boxes)
+        if fixed is None and self.detector is None:
+            raise ConfigError("this estimator has no person detector: pass boxes, or make it with detector='default'")
+        if max_people is not None and max_people < 1:
+            raise ValueError(f"max_people must be at least 1, not {max_people}")
+        if detect_every < 1:
+            raise ValueError(f"detect_every must be at least 1, not {detect_every}")
+        if isinstance(source, VideoReader) and (start, stop, stride) != (None, None, 1):
+            raise ValueError("the reader chooses its frames: give start, stop and stride to open_video")
+
+        def find_people(images: Sequence[NDArray[np.uint8]]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+            if fixed is not None:
+                return [(fixed, np.ones(len(fixed), np.float32))] * len(images)
+            assert self.detector is not None
+            best = slice(max_people)
+            return [(found.boxes[best], found.scores[best]) for found in self.detector.detect(images)]
+
+        return VideoPoses(
+            source if isinstance(source, VideoReader) else open_video(source, start=start, stop=stop, stride=stride),
+            find_people,
+            partial(self.predict_batch, flip_test=flip_test),
+            detect_every=detect_every if fixed is None else 1,
+            tracker=PoseTracker() if track else None,
+            smoother=smoother,
+            keep_all=fixed is not None,
+        )
 
     def _people(
         self,
