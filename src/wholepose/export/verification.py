@@ -78,10 +78,8 @@ def compare(model: PoseNet, card: ModelCard, path: Path) -> Comparison:
             answers = [_decode(maps, card, protocol) for maps in found]
         else:
             answers = [_run(session, crops, flip_test) for flip_test in (False, True)]
-    except WeightsError:
-        raise
     except Exception as error:  # ONNX Runtime has a dozen types without a base of their own
-        raise WeightsError(f"{path}: ONNX Runtime cannot run the exported file: {error}") from error
+        raise WeightsError(f"{card.name}: ONNX Runtime cannot run the exported file: {error}") from error
     with torch.inference_mode():
         first, second = (reference(normalize(torch.from_numpy(batch.copy()))) for batch in (crops, crops[:, :, ::-1]))
         expected = [first, merge_flipped(first, second, flip_indices)]
