@@ -180,7 +180,7 @@ class Tailor:
     ) -> Garment:
         """Shirt, jumper, vest: `sleeve` in arm bones (2 is the wrist), `hem` a height, `loose` metres."""
         rest = self._atlas.rest
-        open_front = float(generator.choice([0.0, 0.015, 0.05, 0.08])) if low is None else low
+        open_front = float(generator.choice([0.0, 0.01, 0.03, 0.06])) if low is None else low
         vee = generator.random() < 0.3
         line = 0.722 + 0.58 * rest[:, 1]
         front = np.clip((-0.02 - rest[:, 1]) / 0.05, 0, 1)
@@ -287,10 +287,11 @@ class Tailor:
         return garment
 
     def _cut_arms(self, inside: Field, sleeve: float) -> Field:
-        on_arm = self._atlas.arm > 0.25
-        return np.asarray(
-            np.where(on_arm, np.minimum(inside + 1.0, (sleeve - self._atlas.along_arm) * 0.3), inside), np.float32
-        )
+        # Arms hang below hems and above necklines: there only the sleeve counts. A soft change keeps cut lines smooth.
+        share = np.clip((self._atlas.arm - 0.1) / 0.5, 0, 1)
+        inside = (1 - share) * inside + share * np.maximum(inside, 0.06)
+        end = (sleeve - self._atlas.along_arm) * 0.3
+        return np.asarray(np.where(self._atlas.arm > 0.25, np.minimum(inside, end), inside), np.float32)
 
     def _finish(
         self,
@@ -322,6 +323,6 @@ def fold_field(
     rounds: int,
     smooth: Callable[[NDArray[np.float32], int], NDArray[np.float32]],
 ) -> Field:
-    """(v,) smooth random bumps of unit spread, which push cloth in and out."""
+    """(v,) smooth random bumps between -1 and 1.3, which push cloth in and out."""
     values = smooth(generator.normal(0, 1, len(patch.vertices)).astype(np.float32), rounds)
-    return np.asarray(values / max(float(values.std()), 1e-6), dtype=np.float32)
+    return np.asarray(np.clip(values / max(float(values.std()), 1e-6), -1.0, 1.3), dtype=np.float32)

@@ -193,10 +193,10 @@ class Stylist:
         recede = generator.uniform(-0.012, 0.012) - 0.012 * max(age - 0.75, 0) * 4 * (gender < 0.5)
         inside = inside + np.where(rest[:, 1] < -0.08, recede, 0.0).astype(np.float32)
         ragged = self._cap.smoothed(generator.normal(0, 1, len(self._cap.vertices)).astype(np.float32), 2)
-        inside[self._cap.vertices] += ragged * generator.uniform(0.002, 0.012)
+        inside[self._cap.vertices] += ragged * generator.uniform(0.001, 0.007)
         thickness = float(generator.choice([0.002, 0.007, 0.016, 0.03], p=[0.2, 0.3, 0.35, 0.15]))
         local = rest[self._cap.vertices]
-        lift = thickness * (0.35 + 0.65 * np.clip((inside[self._cap.vertices]) / 0.05, 0, 1))
+        lift = thickness * (0.12 + 0.88 * np.clip((inside[self._cap.vertices]) / 0.05, 0, 1))
         bumps = self._cap.smoothed(generator.normal(0, 1, len(local)).astype(np.float32), 4)
         offset = lift * (1 + 0.5 * np.clip(bumps / max(float(bumps.std()), 1e-6), -1.5, 1.5)) + 0.0015
         shift = np.zeros((len(local), 3), np.float32)
@@ -228,7 +228,7 @@ class Stylist:
         """A knitted cap or hood over the scalp."""
         rest = self._atlas.rest
         inside = np.minimum(
-            self._scalp + 0.03, rest[:, 2] - generator.uniform(0.93, 0.955) + 0.25 * (rest[:, 1] + 0.05)
+            self._scalp + 0.03, rest[:, 2] - generator.uniform(0.902, 0.925) + 0.25 * (rest[:, 1] + 0.05)
         )
         local = inside[self._cap.vertices]
         faces = (local[self._cap.faces] > 0).any(axis=1)

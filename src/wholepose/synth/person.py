@@ -226,10 +226,13 @@ class Casting:
         surfaces: list[Surface] = []
         covered = identity.outfit.covered(body.num_vertices)
         rest_normals: dict[int, NDArray[np.float32]] = {}
+        under: dict[int, NDArray[np.float32]] = {}
         for number, garment in enumerate([*identity.outfit.garments, *identity.hair]):
             layer = 0.0015 * number if number < len(identity.outfit.garments) else 0.0
             surfaces.append(
-                self._garment(garment, vertices, world, scale, identity.folds.get(number), person, layer, rest_normals)
+                self._garment(
+                    garment, vertices, world, scale, identity.folds.get(number), person, layer, rest_normals, under
+                )
             )
         for asset, material in identity.assets:
             surfaces.append(self._asset(asset, material, vertices, world, person))
@@ -279,6 +282,7 @@ class Casting:
         person: int,
         layer_m: float,
         normals_of: dict[int, NDArray[np.float32]],
+        under: dict[int, NDArray[np.float32]],
     ) -> Surface:
         patch, body = garment.patch, self._body
         base = vertices[patch.vertices]
@@ -289,6 +293,11 @@ class Casting:
         offset = garment.offset_m + layer_m
         if folds is not None:
             offset = offset + np.minimum(garment.offset_m, 0.012) * 0.45 * folds
+        if key not in under:
+            under[key] = np.full(len(base), -1.0, np.float32)
+        offset = np.maximum(offset, under[key] + 0.003)  # over what is worn beneath
+        worn = garment.inside[patch.vertices] > 0
+        under[key][worn] = offset[worn]
         # Smoothing shrinks; never let cloth sink under the body's own suit.
         sunk = np.einsum("vd,vd->v", base - shape, normals_of[key])
         shape = shape + (np.maximum(sunk, 0) + offset * scale)[:, None] * normals_of[key]

@@ -256,7 +256,8 @@ class Scene:
             )
         pixels = color.numpy()
         # Two rays to the sky a pixel are noisy; over a few pixels they are not.
-        lit = pixels[..., :3] + ambient.numpy() * _spread(sky.numpy(), 3)[..., None]
+        width_px = 3 if min(size) < 320 else 5
+        lit = pixels[..., :3] + ambient.numpy() * _spread(sky.numpy(), width_px)[..., None]
         return Layers(lit, pixels[..., 3], _spread(shadow.numpy(), 5), person.numpy())
 
     def seen(
