@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,11 +162,9 @@ class TorchRuntime:
 
         from wholepose.models.decode import decode, merge_flipped
 
-        if self._device.type == "cpu":
-            torch.set_flush_denormal(True)
         # TF32 keeps 10 bits of a product, which moves keypoints by more than rounding does.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with torch.inference_mode(), exact if self._device.type == "cuda" else contextlib.nullcontext():
+        with torch.inference_mode(), exact if self._device.type == "cuda" else _flushed_denormals():
             batch = torch.from_numpy(np.ascontiguousarray(crops)).to(self._device)
             heatmaps = self._heatmaps(batch)
             if flip_test:
@@ -195,6 +194,18 @@ class TorchRuntime:
         features = self._model.backbone(normalize(batch).to(self._dtype))
         heatmaps: Tensor = self._model.head(features.float())
         return heatmaps
+
+
+@contextlib.contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Numbers too small to matter count as 0 meanwhile: with some weights the CPU is else many times slower."""
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)  # the caller's own arithmetic keeps them
 
 
 def _choose_device(device: Device) -> torch.device:
