@@ -66,7 +66,7 @@ def xyxy_to_xywh(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
 def clip_boxes(boxes: NDArray[np.floating], image_size: tuple[int, int]) -> NDArray[np.floating]:
     """Clips (..., 4) xyxy boxes to the pixels of an image of (height, width)."""
     height, width = image_size
-    return np.clip(boxes, 0, np.array([width, height, width, height], dtype=boxes.dtype))
+    return np.asarray(np.clip(boxes, 0, np.array([width, height, width, height], dtype=boxes.dtype)))
 
 
 def box_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:

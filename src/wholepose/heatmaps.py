@@ -68,7 +68,7 @@ def encode(
     """
     height, width = heatmap_size
     cells = keypoints.astype(np.float64) / stride
-    labelled = np.isfinite(cells).all(-1)
+    labelled = np.asarray(np.isfinite(cells).all(-1))
     cells = np.where(labelled[..., None], cells, 0.0)
     radius = 3 * sigma
     inside = (
