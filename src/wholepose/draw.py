@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,6 +23,8 @@ _OUTLINE: Color = (25, 25, 30)
 _BOX: Color = (255, 255, 255)
 _ELLIPSE_POINTS = 24
 _SIGMAS_SHOWN = 2.0
+_TRAIL_KEYPOINTS = ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle")
+_HEAD_TOP_NAMES = ("head", "head_top", "nose", "left_eye", "right_eye")
 _SHIFT = 4  # OpenCV takes coordinates as integers, here in 1/16 pixel
 
 
@@ -65,6 +68,7 @@ def draw_poses(
     threshold: float = 0.3,
     show_boxes: bool = False,
     show_uncertainty: bool = False,
+    show_ids: bool = False,
 ) -> NDArray[np.uint8]:
     """Draws people's keypoints and limbs onto a copy of a picture.
 
@@ -78,6 +82,7 @@ def draw_poses(
         show_boxes: Draw each person's box too, with the track number where there is one, and the box's score.
         show_uncertainty: Draw about each keypoint the ellipse of two standard deviations, where the poses have
             covariances.
+        show_ids: Write each person's track number above the head, where the poses have track numbers.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
@@ -100,7 +105,68 @@ def draw_poses(
         if show_uncertainty and poses.covariances is not None:
             _draw_uncertainty(canvas, poses, person, threshold)
         _draw_person(canvas, poses, person, size, threshold)
+    if show_ids and poses.track_ids is not None and not show_boxes:  # boxes carry them too
+        for person in range(len(poses)):
+            _draw_id(canvas, poses, person, threshold)
     return canvas
+
+
+class Trails:
+    """Draws the paths that hands, feet and nose took, for people with track numbers.
+
+    Args:
+        frames: For how many frames a path stays.
+        threshold: Places that score above this are on the path; where one is missing it has a gap.
+        keypoint_names: Whose paths; None takes wrists, ankles and the nose. Names a skeleton lacks are passed over.
+
+    Raises:
+        ValueError: ``frames`` is below 1.
+    """
+
+    def __init__(self, frames: int, *, threshold: float = 0.3, keypoint_names: tuple[str, ...] | None = None) -> None:
+        if frames < 1:
+            raise ValueError(f"trails need at least 1 frame, not {frames}")
+        self._threshold = threshold
+        self._names = _TRAIL_KEYPOINTS if keypoint_names is None else keypoint_names
+        self._seen: deque[Poses] = deque(maxlen=frames + 1)
+
+    def draw(self, image: NDArray[np.uint8], poses: Poses) -> NDArray[np.uint8]:
+        """Draws the paths up to a frame onto a copy of it.
+
+        Args:
+            image: (H, W, 3) uint8 RGB; it is not changed.
+            poses: The people of this frame, the next one after that of the last call.
+
+        Returns:
+            (H, W, 3) uint8 RGB, a new array.
+        """
+        self._seen.append(poses)
+        canvas = np.array(image, order="C")
+        if poses.track_ids is None or canvas.size == 0:
+            return canvas
+        indices = [poses.skeleton.index(name) for name in self._names if name in poses.skeleton.keypoint_names]
+        colors = _style(poses.skeleton).keypoint_colors
+        for person, track_id in enumerate(poses.track_ids.tolist()):
+            box = poses.boxes[person]
+            width = max(1, round(float((box[2:] - box[:2]).max()) * _LINE_SHARES[_HEAD]))
+            places = self._places(track_id, indices)  # (T, P, 2)
+            for column, index in enumerate(indices):
+                path = places[:, column]
+                step_known = np.isfinite(path[:-1] + path[1:]).all(axis=1)
+                for step in np.flatnonzero(step_known).tolist():
+                    _draw_path(canvas, path[step : step + 2], colors[index], width)
+        return canvas
+
+    def _places(self, track_id: int, indices: list[int]) -> NDArray[np.float64]:
+        """Where a person's keypoints were in the frames remembered, (T, P, 2); NaN where they were not seen."""
+        places = np.full((len(self._seen), len(indices), 2), np.nan)
+        for row, poses in enumerate(self._seen):
+            if poses.track_ids is None:
+                continue
+            for person in np.flatnonzero(poses.track_ids == track_id).tolist():
+                shown = poses.scores[person, indices] > self._threshold
+                places[row, shown] = poses.keypoints[person, indices][shown]
+        return places
 
 
 def _draw_person(canvas: NDArray[np.uint8], poses: Poses, person: int, size: float, threshold: float) -> None:
@@ -156,11 +222,29 @@ def _draw_box(canvas: NDArray[np.uint8], poses: Poses, person: int, size: float)
     label = f"{poses.box_scores[person]:.2f}"
     if poses.track_ids is not None:
         label = f"#{poses.track_ids[person]} {label}"
+    _draw_label(canvas, label, x1, y1, size)
+
+
+def _draw_id(canvas: NDArray[np.uint8], poses: Poses, person: int, threshold: float) -> None:
+    """Writes a track number above the head, or above the box where no head is seen."""
+    assert poses.track_ids is not None
+    x1, y1, x2, y2 = (float(side) for side in poses.boxes[person])
+    size = float(np.clip(max(abs(x2 - x1), abs(y2 - y1)), 1, np.hypot(*canvas.shape[:2])))
+    names = [name for name in _HEAD_TOP_NAMES if name in poses.skeleton.keypoint_names]
+    heads = [poses.skeleton.index(name) for name in names]
+    seen = [index for index in heads if poses.scores[person, index] > threshold]
+    if seen:
+        x1, y1 = (float(value) for value in poses.keypoints[person, seen][poses.keypoints[person, seen][:, 1].argmin()])
+        y1 -= 0.03 * size
+    _draw_label(canvas, f"#{poses.track_ids[person]}", x1, y1, size)
+
+
+def _draw_label(canvas: NDArray[np.uint8], label: str, x: float, y: float, size: float) -> None:
+    """Writes above a place where there is room, inside the picture in any case."""
     scale = float(np.clip(size / 600, 0.35, 1.5))
     (text_width, text_height), below = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    # Above the box where there is room, inside the picture in any case.
-    left = round(np.clip(x1, 0, max(canvas.shape[1] - text_width, 0)))
-    baseline = round(np.clip(y1 - below - 1, text_height + 1, max(canvas.shape[0] - below, text_height + 1)))
+    left = round(np.clip(x, 0, max(canvas.shape[1] - text_width, 0)))
+    baseline = round(np.clip(y - below - 1, text_height + 1, max(canvas.shape[0] - below, text_height + 1)))
     top_left, bottom_right = (left, baseline - text_height - 2), (left + text_width, baseline + below)
     cv2.rectangle(canvas, top_left, bottom_right, _OUTLINE, cv2.FILLED)
     cv2.putText(canvas, label, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, scale, _BOX, 1, cv2.LINE_AA)

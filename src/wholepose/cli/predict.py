@@ -1,34 +1,35 @@
-"""Finds the people in pictures and writes 136 keypoints for each.
+"""Finds the people in pictures and videos and writes 136 keypoints for each.
 
-INPUT is a picture, a folder, or a pattern such as 'photos/**/*.jpg'. With --out, each picture gets a JSON document
-there, named after it; without, the documents go to stdout, one a line.
+INPUT is a picture, a video, a folder, or a pattern such as 'photos/**/*.jpg'; also a camera, 'webcam:0', or an rtsp://
+or http:// address. With --out, each picture gets a JSON document there and each video a file with a document a line,
+named after it; without, the documents go to stdout, one a line.
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
-import sys
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wholepose.cli.predict_inputs import People, Picture, name_pictures, read_ahead
-from wholepose.cli.predict_outputs import CocoWriter, DocumentWriter, Drawer, Writer, coco_image_ids
-from wholepose.errors import ConfigError, ImageError, WeightsError
+from wholepose.cli.predict_inputs import People, Picture, name_pictures
+from wholepose.cli.predict_outputs import CocoWriter, DocumentWriter, Drawer, FormatWriter, Writer, coco_image_ids
+from wholepose.cli.predict_report import Report
+from wholepose.cli.predict_words import FrameRange, box, count, fraction, frame_range
+from wholepose.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from wholepose.cli.predict_videos import Clip
     from wholepose.estimator import PoseEstimator
-    from wholepose.poses import Poses
 
 _EPILOG = """\
 examples:
-  wholepose predict photo.jpg --out out/ --draw
+  wholepose predict photo.jpg dance.mp4 --out out/ --draw
+  wholepose predict dance.mp4 --out out/ --format csv --frames 100:400 --smooth
+  wholepose predict webcam:0 --out out/ --draw --black --trails 30
   wholepose predict portrait.jpg --whole-image --out out/
   wholepose predict photos/ more/*.png --out out/ --flip-test
   wholepose predict photo.jpg --box 40,10,300,620 --box=-20,0,110,400 > people.json
@@ -38,30 +39,38 @@ where results go (--out DIR):
   DIR/photo.json          the document of photo.jpg; DIR/photo_poses.jpg its drawing (--draw)
   DIR/a/photo.json        where a/photo.jpg and b/photo.jpg are both predicted
   DIR/photo.jpg.json      where photo.jpg and photo.png are both predicted
-  DIR/coco_results.json   with --format coco, all people; DIR/coco_images.json says which id is which file
+  DIR/clip.jsonl          the documents of clip.mp4, one frame a line; DIR/clip_poses.mp4 its drawing, with sound
+  DIR/clip.csv            with --format csv, one file a video; pictures are together in DIR/pictures.csv
+  DIR/clip_coco.json      likewise with coco, and _alphapose.json, _angles.csv; openpose makes a folder
+  DIR/coco_results.json   pictures with --format coco, all people; DIR/coco_images.json says which id is which file
 
 exit codes: 0 all done, 1 some inputs failed (each listed), 2 bad usage, 130 or 143 interrupted
 """
 
-# A batch of pictures is predicted when it has enough people for the model, or one of these is reached.
-_MAX_PICTURES = 8
-_MAX_PIXELS = 40_000_000
-
-# Errors in writing that every other picture would meet too.
-_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPIPE}
+_FORMATS = ("json", "coco", "openpose", "alphapose", "csv", "parquet", "npz", "trc", "angles")
+_DETECT_EVERY = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``wholepose predict``."""
     parser.epilog = _EPILOG
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="picture, folder or pattern; several are fine")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="picture, video, folder, pattern, camera or address; several are fine",
+    )
     results = parser.add_argument_group("results")
     results.add_argument("--out", type=Path, metavar="DIR", help="folder for the results; made if missing")
-    results.add_argument("--format", choices=("json", "coco"), default="json", help="default: json")
+    results.add_argument("--format", choices=_FORMATS, default="json", help="default: json")
     results.add_argument("--uncertainty", action="store_true", help="write each keypoint's covariance too (json)")
-    results.add_argument("--draw", action="store_true", help="also write the pictures with the poses drawn")
+    results.add_argument("--draw", action="store_true", help="also write pictures and videos with the poses drawn")
+    results.add_argument("--black", action="store_true", help="draw on black instead of on the picture")
     results.add_argument(
-        "--draw-threshold", type=_fraction, metavar="S", help="draw keypoints that score above this; default: 0.3"
+        "--trails", type=count, metavar="N", help="draw the paths of hands, feet and nose over the last N frames"
+    )
+    results.add_argument(
+        "--draw-threshold", type=fraction, metavar="S", help="draw keypoints that score above this; default: 0.3"
     )
     people = parser.add_argument_group("who is in the picture (one of these)")
     people.add_argument(
@@ -69,22 +78,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     people.add_argument("--boxes", type=Path, metavar="FILE", help="boxes from COCO results (.json) or a table (.csv)")
     people.add_argument(
-        "--box", action="append", type=_box, metavar="X1,Y1,X2,Y2", help="a box in pixels, in every picture; repeatable"
+        "--box", action="append", type=box, metavar="X1,Y1,X2,Y2", help="a box in pixels, in every picture; repeatable"
     )
     people.add_argument("--whole-image", action="store_true", help="one person fills each picture, as in a portrait")
-    people.add_argument("--threshold", type=_fraction, metavar="S", help="smallest box score of a person")
-    people.add_argument("--max-people", type=_count, metavar="N", help="keep the N best boxes of a picture")
+    people.add_argument("--threshold", type=fraction, metavar="S", help="smallest box score of a person")
+    people.add_argument("--max-people", type=count, metavar="N", help="keep the N best boxes of a picture")
     people.add_argument(
         "--annotations", type=Path, metavar="FILE", help="COCO JSON that says which image id is which file"
     )
+    videos = parser.add_argument_group("videos")
+    videos.add_argument(
+        "--frames", type=frame_range, metavar="A:B[:STEP]", help="only frames A to before B, every STEP-th; from 0"
+    )
+    videos.add_argument(
+        "--detect-every", type=count, metavar="N", help="look for people in every N-th frame; default: 5"
+    )
+    videos.add_argument("--no-track", action="store_true", help="do not number people from frame to frame")
+    videos.add_argument("--smooth", action="store_true", help="calm the motion (One-Euro filter)")
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="default", metavar="NAME|PATH", help="default: the one inside the package")
     model.add_argument("--flip-test", action="store_true", help="average with the mirrored picture: slower, better")
-    model.add_argument("--batch-size", type=_count, default=16, metavar="N", help="most people at once; default: 16")
+    model.add_argument("--batch-size", type=count, default=16, metavar="N", help="most people at once; default: 16")
     model.add_argument("--runtime", choices=("auto", "onnx", "torch"), default="auto", help="default: by the file")
     model.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
     model.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
-    model.add_argument("--threads", type=_count, metavar="N", help="CPU threads; default: all cores")
+    model.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all cores")
     model.add_argument("--offline", action="store_true", help="never download weights")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages but failures")
 
@@ -105,28 +123,36 @@ def run(options: argparse.Namespace) -> int:
     """
     started = time.perf_counter()
     _check_options(options)
-    from wholepose.images import find_images, printable_path
+    from wholepose.images import IMAGE_SUFFIXES, find_images, printable_path
+    from wholepose.videos import VIDEO_SUFFIXES, is_stream
 
-    found = find_images(options.inputs)
-    pictures = name_pictures(found.paths)
-    report = _Report(
+    streams = [name for name in options.inputs if is_stream(name) and not _is_picture_address(name)]
+    # In folders .ts is left out: most files of that name are programs.
+    found = find_images(
+        [name for name in options.inputs if name not in streams], suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES - {".ts"}
+    )
+    report = Report(
         quiet=options.quiet, failures=[f"{printable_path(name)}: {reason}" for name, reason in found.problems]
     )
     for folder in found.empty_folders:
-        report.say(f"{printable_path(folder)}: no pictures in this folder")
+        report.say(f"{printable_path(folder)}: no pictures in this folder, nor videos")
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     try:
-        if pictures:
-            _predict_pictures(options, pictures, report)
+        if found.paths or streams:
+            _predict(options, found.paths, streams, report)
     finally:  # also when interrupted
         report.list_failures()
     where = f" -> {options.out}/" if options.out is not None else ""
-    report.say(
-        f"{_plural(report.pictures, 'picture')}, {_plural(report.people, 'person', 'people')}, "
-        f"{time.perf_counter() - started:.1f} s{where}"
-    )
+    report.say(f"{report.summary()}, {time.perf_counter() - started:.1f} s{where}")
     return 1 if report.failures else 0
+
+
+def _is_picture_address(name: str) -> bool:
+    """Whether an address names a picture, which is not fetched."""
+    from wholepose.images import IMAGE_SUFFIXES
+
+    return Path(name.partition("?")[0]).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -147,23 +173,34 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.annotations is not None and options.format != "coco" and options.boxes is None:
         raise ConfigError("--annotations goes with --boxes FILE.json or with --format coco")
     if options.out is None:
-        for name, given in (("--draw", options.draw), ("--format coco", options.format == "coco")):
+        for name, given in (("--draw", options.draw), (f"--format {options.format}", options.format != "json")):
             if given:
                 raise ConfigError(f"{name} writes files: say where with --out DIR")
     elif options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out {options.out} is a file, and a folder is needed")
-    if options.draw_threshold is not None and not options.draw:
-        raise ConfigError("--draw-threshold goes with --draw")
-    if options.uncertainty and options.format == "coco":
-        raise ConfigError("--uncertainty goes with --format json: COCO results have no place for it")
+    for name in ("draw_threshold", "trails", "black"):
+        if getattr(options, name) not in (None, False) and not options.draw:
+            raise ConfigError(f"--{name.replace('_', '-')} goes with --draw")
+    if options.uncertainty and options.format != "json":
+        raise ConfigError(f"--uncertainty goes with --format json: {options.format} has no place for it, or always it")
+    if options.trails is not None and options.no_track:
+        raise ConfigError("--trails needs to know who is who, and --no-track forbids it")
+    if options.detect_every is not None and chosen and chosen[0] in ("--box", "--whole-image"):
+        raise ConfigError(f"--detect-every says when to look for people, and {chosen[0]} says where they are")
 
 
-def _predict_pictures(options: argparse.Namespace, pictures: list[Picture], report: _Report) -> None:
-    """Loads what the options ask for and sends all pictures through it."""
-    from tqdm import tqdm
-
+def _predict(options: argparse.Namespace, paths: Sequence[Path], streams: Sequence[str], report: Report) -> None:
+    """Loads what the options ask for and sends all inputs through it, in order; streams, which have no end, last."""
+    from wholepose.cli.predict_pictures import predict_pictures
+    from wholepose.cli.predict_videos import Clip, stream_clips
     from wholepose.estimator import PoseEstimator
+    from wholepose.videos import is_video_file
 
+    inputs = name_pictures(paths)
+    video_names = {each.result_name for each in inputs if is_video_file(each.path)}
+    pictures = [each for each in inputs if each.result_name not in video_names]
+    if options.boxes is not None and (video_names or streams):
+        raise ConfigError("--boxes: the file lists boxes by picture, which frames of a video are not; use --detector")
     people = _people(options)
     estimator = PoseEstimator.from_pretrained(
         _weights(options.model, offline=True if options.offline else None),
@@ -174,35 +211,72 @@ def _predict_pictures(options: argparse.Namespace, pictures: list[Picture], repo
         threads=options.threads,
         batch_size=options.batch_size,
     )
-    writer: Writer
-    if options.format == "coco":
-        writer = CocoWriter(options.out, coco_image_ids(pictures, options.annotations))
-    else:
-        writer = DocumentWriter(options.out, estimator.runtime.card.name, uncertainty=options.uncertainty)
     drawer = None
     if options.draw:
-        threshold = 0.3 if options.draw_threshold is None else options.draw_threshold
-        drawer = Drawer(options.out, pictures, threshold)
+        drawer = Drawer(options.out, paths, _draw_threshold(options), black=options.black)
+    with contextlib.ExitStack() as stack:
+        writer = _picture_writer(options, pictures, estimator, stack) if pictures else None
+        for are_videos, group in groupby(inputs, key=lambda each: each.result_name in video_names):
+            if are_videos:
+                clips = [Clip(each.path, each.result_name, each.image_name) for each in group]
+                _predict_clips(options, clips, estimator, people, report, paths)
+            elif writer is not None:
+                predict_pictures(
+                    list(group),
+                    estimator,
+                    people,
+                    writer,
+                    drawer,
+                    report,
+                    flip_test=options.flip_test,
+                    quiet=options.quiet,
+                )
+        if writer is not None:
+            writer.finish()
+    clips = stream_clips(streams, [each.result_name for each in inputs])
+    _predict_clips(options, clips, estimator, people, report, paths)
 
-    hidden = options.quiet or not sys.stderr.isatty()
-    with tqdm(total=len(pictures), unit=" pictures", file=sys.stderr, disable=hidden, leave=False) as bar:
-        batch = _Batch(estimator, options.flip_test)
-        for picture, image in read_ahead(pictures):
-            if isinstance(image, Exception):
-                report.fail(str(image))
-                bar.update()
-                continue
-            try:
-                boxes, scores = people.find(picture, image)
-            except ValueError as error:
-                report.fail(f"{picture.image_name}: {error}")
-                bar.update()
-                continue
-            batch.add(picture, image, boxes, scores)
-            if batch.is_full():
-                _write_batch(batch, writer, drawer, people, report, bar.update)
-        _write_batch(batch, writer, drawer, people, report, bar.update)
-    writer.finish()
+
+def _predict_clips(
+    options: argparse.Namespace,
+    clips: Sequence[Clip],
+    estimator: PoseEstimator,
+    people: People,
+    report: Report,
+    inputs: Sequence[Path],
+) -> None:
+    from wholepose.cli.predict_videos import Drawing, VideoOptions, predict_videos
+
+    drawing = Drawing(_draw_threshold(options), options.black, options.trails or 0) if options.draw else None
+    video_options = VideoOptions(
+        out=options.out,
+        format=options.format,
+        uncertainty=options.uncertainty,
+        frames=options.frames or FrameRange(None, None, 1),
+        detect_every=options.detect_every or _DETECT_EVERY,
+        track=not options.no_track,
+        smooth=options.smooth,
+        flip_test=options.flip_test,
+        drawing=drawing,
+        quiet=options.quiet,
+    )
+    predict_videos(clips, estimator, people, video_options, report, inputs)
+
+
+def _picture_writer(
+    options: argparse.Namespace, pictures: Sequence[Picture], estimator: PoseEstimator, stack: contextlib.ExitStack
+) -> Writer:
+    """What takes the results of pictures; the stack throws away what is incomplete."""
+    model = estimator.runtime.card.name
+    if options.format == "json":
+        return DocumentWriter(options.out, model, uncertainty=options.uncertainty)
+    if options.format == "coco":
+        return CocoWriter(options.out, coco_image_ids(pictures, options.annotations))
+    return stack.enter_context(FormatWriter(options.out, options.format, estimator.skeleton, model))
+
+
+def _draw_threshold(options: argparse.Namespace) -> float:
+    return 0.3 if options.draw_threshold is None else float(options.draw_threshold)
 
 
 def _weights(name: str, *, offline: bool | None) -> Path:
@@ -237,136 +311,3 @@ def _people(options: argparse.Namespace) -> People:
         threads=options.threads,
     )
     return People(detector, max_people=options.max_people)
-
-
-class _Batch:
-    """Pictures that wait for the model until they hold enough people for it."""
-
-    def __init__(self, estimator: PoseEstimator, flip_test: bool) -> None:
-        self._estimator = estimator
-        self._flip_test = flip_test
-        self._clear()
-
-    def _clear(self) -> None:
-        self.pictures: list[Picture] = []
-        self.images: list[NDArray[np.uint8]] = []
-        self._boxes: list[NDArray[np.float32]] = []
-        self._scores: list[NDArray[np.float32]] = []
-
-    def add(
-        self, picture: Picture, image: NDArray[np.uint8], boxes: NDArray[np.float32], scores: NDArray[np.float32]
-    ) -> None:
-        self.pictures.append(picture)
-        self.images.append(image)
-        self._boxes.append(boxes)
-        self._scores.append(scores)
-
-    def is_full(self) -> bool:
-        return (
-            sum(map(len, self._boxes)) >= self._estimator.batch_size
-            or len(self.images) >= _MAX_PICTURES
-            or sum(image.shape[0] * image.shape[1] for image in self.images) >= _MAX_PIXELS
-        )
-
-    def predict(self) -> list[tuple[Picture, NDArray[np.uint8], Poses]]:
-        """Predicts what waits, and forgets it."""
-        poses = self._estimator.predict_batch(self.images, self._boxes, self._scores, flip_test=self._flip_test)
-        done = list(zip(self.pictures, self.images, poses, strict=True))
-        self._clear()
-        return done
-
-
-def _write_batch(
-    batch: _Batch,
-    writer: Writer,
-    drawer: Drawer | None,
-    people: People,
-    report: _Report,
-    advance: Callable[[], object],
-) -> None:
-    """Predicts a batch and writes the results of each of its pictures."""
-    for picture, image, poses in batch.predict():
-        try:
-            writer.write(picture, (image.shape[0], image.shape[1]), poses)
-            if drawer is not None:
-                drawer.draw(picture, image, poses)
-        except (ImageError, OSError) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            if isinstance(cause, OSError) and cause.errno in _HOPELESS:
-                raise
-            if isinstance(error, OSError):
-                report.fail(f"{picture.image_name}: cannot write {error.filename or 'its result'} ({error.strerror})")
-            else:
-                report.fail(str(error))
-        else:
-            report.pictures += 1
-            report.people += len(poses)
-            if not len(poses):
-                report.nobody(picture, asked_detector=people.detector is not None)
-        advance()
-
-
-@dataclass
-class _Report:
-    """What is said on stderr."""
-
-    quiet: bool
-    failures: list[str]
-    pictures: int = 0
-    people: int = 0
-    _hinted: bool = False
-
-    def say(self, message: str) -> None:
-        if not self.quiet:
-            _print(message)
-
-    def fail(self, message: str) -> None:
-        self.failures.append(message)
-
-    def nobody(self, picture: Picture, *, asked_detector: bool) -> None:
-        hint = "" if self._hinted or not asked_detector else " (if one person fills it, try --whole-image)"
-        self._hinted = True
-        self.say(f"{picture.image_name}: nobody found{hint}")
-
-    def list_failures(self) -> None:
-        if self.failures:
-            _print(f"{_plural(len(self.failures), 'input')} failed:")
-            for failure in self.failures:
-                _print(f"  {failure}")
-
-
-def _print(message: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(message, file=sys.stderr)  # above the progress bar
-
-
-def _plural(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def _box(text: str) -> list[float]:
-    """Reads ``x1,y1,x2,y2``."""
-    try:
-        x1, y1, x2, y2 = (float(number) for number in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"four numbers X1,Y1,X2,Y2 are needed, not {text!r}") from None
-    return [x1, y1, x2, y2]
-
-
-def _count(text: str) -> int:
-    """Reads a whole number from 1 on."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 on is needed, not {text!r}")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    """Reads a number from 0 to 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, not {text!r}")
-    return number

@@ -154,3 +154,18 @@ class People:
         found = detect_people(self.detector, [image], [os.fspath(picture.path)])[0]
         best = slice(self.max_people)
         return check_person_boxes(found.boxes[best]), found.scores[best]
+
+    def find_in_frames(
+        self, images: Sequence[NDArray[np.uint8]]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Gives the people of frames of a video, which have no path; otherwise like ``find``."""
+        import numpy as np
+
+        from wholepose.estimator import check_person_boxes, whole_image_box
+
+        if self.detector is None:
+            fixed = [whole_image_box(image) if self.whole_image else self.boxes for image in images]
+            checked = [check_person_boxes([] if boxes is None else boxes) for boxes in fixed]
+            return [(boxes, np.ones(len(boxes), np.float32)) for boxes in checked]
+        best = slice(self.max_people)
+        return [(found.boxes[best], found.scores[best]) for found in self.detector.detect(images)]

@@ -1,4 +1,4 @@
-"""What ``wholepose predict`` writes: a document a picture, lines on stdout, or COCO results; and drawings."""
+"""What ``wholepose predict`` writes for pictures: documents, COCO results, one file for all of them; and drawings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wholepose.errors import ConfigError, ImageError
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
     from wholepose.cli.predict_inputs import Picture
     from wholepose.poses import Poses
+    from wholepose.skeletons import Skeleton
 
 RESULTS_FILE = "coco_results.json"
 IMAGES_FILE = "coco_images.json"
+PICTURES_FILE = "pictures"
 _JPEG_MAX_SIDE_PX = 65500
 _JPEG_QUALITY = 95
 
@@ -93,13 +96,51 @@ class CocoWriter:
         write_coco_results(self._folder / RESULTS_FILE, self._results)
 
 
+class FormatWriter:
+    """All pictures in one file, or folder, of a format of ``wholepose.formats``; they count as frames."""
+
+    def __init__(self, folder: Path, format_name: str, skeleton: Skeleton, model: str) -> None:
+        from wholepose.formats import open_writer
+
+        path = folder / f"{PICTURES_FILE}{ending_of(format_name)}"
+        self._writer = open_writer(path, format_name, skeleton=skeleton, model=model)
+
+    def write(self, picture: Picture, size: tuple[int, int], poses: Poses) -> None:
+        """Adds a picture."""
+        self._writer.write(picture.number - 1, None, poses, image=picture.image_name, size=size)
+
+    def finish(self) -> None:
+        """Gives the file its name."""
+        self._writer.close()
+
+    def __enter__(self) -> FormatWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
+
+
+def ending_of(format_name: str) -> str:
+    """What the results of a format are called after the name of what was predicted.
+
+    Formats that share a suffix with others say which they are: ``clip.jsonl``, but ``clip_coco.json``.
+    """
+    from wholepose.formats import FORMATS
+
+    suffix = FORMATS[format_name].suffix
+    return suffix if format_name in ("jsonl", "csv", "parquet", "npz", "trc") else f"_{format_name}{suffix}"
+
+
 class Drawer:
     """Draws poses onto copies of the pictures, in the output folder, and never over a picture that is read."""
 
-    def __init__(self, folder: Path, pictures: Sequence[Picture], threshold: float) -> None:
+    def __init__(self, folder: Path, inputs: Sequence[Path], threshold: float, *, black: bool) -> None:
         self._folder = folder
-        self._inputs = {os.path.realpath(picture.path) for picture in pictures}
+        self._inputs = {os.path.realpath(path) for path in inputs}
         self._threshold = threshold
+        self._black = black
 
     def draw(self, picture: Picture, image: NDArray[np.uint8], poses: Poses) -> None:
         """Writes the drawing: JPEG of a JPEG picture, else PNG.
@@ -107,6 +148,8 @@ class Drawer:
         Raises:
             ImageError: It cannot be written, or would replace one of the pictures to read.
         """
+        import numpy as np
+
         from wholepose.draw import draw_poses
         from wholepose.images import save_image
 
@@ -115,7 +158,8 @@ class Drawer:
         if os.path.realpath(path) in self._inputs:
             raise ImageError(f"{picture.image_name}: its drawing would replace the input {path}; choose another --out")
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_image(path, draw_poses(image, poses, threshold=self._threshold), quality=_JPEG_QUALITY)
+        background = np.zeros_like(image) if self._black else image
+        save_image(path, draw_poses(background, poses, threshold=self._threshold), quality=_JPEG_QUALITY)
 
 
 def coco_image_ids(pictures: Sequence[Picture], annotations: Path | None) -> dict[Path, int]:
