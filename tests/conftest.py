@@ -49,6 +49,17 @@ def tiny_models() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def tiny_videos() -> ModuleType:
+    """The module tests/tiny_videos.py: small videos whose frames can be told apart."""
+    spec = importlib.util.spec_from_file_location("tiny_videos", ROOT / "tests" / "tiny_videos.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules.setdefault("tiny_videos", importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
 def fill(golden: Path) -> ModuleType:
     """The golden files' fill.py: deterministic weights for any {key: shape}."""
     spec = importlib.util.spec_from_file_location("golden_fill", golden / "fill.py")
