@@ -178,7 +178,7 @@ def state() -> Callable[[Path], object]:
 def start_cli(*words: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """Starts `wholepose train` in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, *launcher, "-m", "wholepose", "train", *map(str, words)]
+    command = [sys.executable, *launcher, "-m", *(("--",) if launcher else ()), "wholepose", "train", *map(str, words)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the [train] extra")
 
-from wholepose.errors import ConfigError  # noqa: E402
-from wholepose.training.config import (  # noqa: E402
+from wholepose.errors import ConfigError
+from wholepose.training.config import (
     DataConfig,
     SetConfig,
     TrainConfig,

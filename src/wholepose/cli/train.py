@@ -26,7 +26,7 @@ examples:
   wholepose train halpe_hrnet_w48_384x288 --data datasets/ --run runs/halpe
   wholepose train small_w24_slim_128x96 --data bodies.json hands.json:photos/ '*0.5' --val dev.json --run runs/small
   wholepose train small_w24_slim_128x96 --data bodies.json --run runs/quick --set epochs=5 --set optimiser.lr=1e-3
-  torchrun --nproc-per-node 8 -m wholepose train halpe_hrnet_w48_384x288 --data datasets/ --run runs/halpe
+  torchrun --nproc-per-node 8 -m -- wholepose train halpe_hrnet_w48_384x288 --data datasets/ --run runs/halpe
 
 --data:
   FOLDER             the official files, laid out as `wholepose data prepare` does; the recipe chooses among them

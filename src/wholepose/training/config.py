@@ -189,7 +189,7 @@ class TrainConfig:
         seed: Of weights, order and augmentation.
         log_every: Optimiser steps from one line of the log to the next.
         evaluate_every: Epochs from one validation to the next.
-        checkpoint_minutes: Longest time between checkpoints inside an epoch.
+        checkpoint_minutes: Longest time between checkpoints; there is also one after every validation.
         keep_last: Checkpoints kept beside the best one.
         flip_test: Average with the mirrored crop in validation.
         protocol: Numerics, see PROTOCOL; ``"mmpose0"`` reproduces the reference's quirks.

@@ -67,7 +67,7 @@ class Learner:
         if config.compile:
             model = torch.compile(model)  # type: ignore[assignment]
         if shared:
-            model = DistributedDataParallel(model, broadcast_buffers=False)
+            model = DistributedDataParallel(model)
         self.model = model.train()
         self._buffers = list(network.buffers())
         self._kept_buffers = [buffer.clone() for buffer in self._buffers]

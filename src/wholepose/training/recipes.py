@@ -4,6 +4,8 @@ Each states its command, hardware, hours and the AP to expect. Numbers of others
 here has run a recipe, it says so.
 
 A recipe of several stages trains them one after the other, each in a folder of its own below the run's.
+
+The bare ``--`` in the commands keeps ``torchrun`` from taking ``--run`` for an option of its own.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ Recipe = Callable[[Datasets], tuple[TrainConfig, ...]]
 def coco_hrnet_w48_384x288(data: Datasets) -> tuple[TrainConfig, ...]:
     """HRNet-W48 at 384x288 on the 17 keypoints of COCO: where whole-body models start from.
 
-    Command: ``wholepose data prepare coco --root DATA``, then ``torchrun --nproc-per-node 8 -m wholepose train
+    Command: ``wholepose data prepare coco --root DATA``, then ``torchrun --nproc-per-node 8 -m -- wholepose train
     coco_hrnet_w48_384x288 --data DATA --run RUN --set amp=bf16 --set model.init_from=IMAGENET.pth``.
 
     Hardware: 8 GPUs with 24 GB in full precision, 32 people each; on fewer, ``--set accumulate=8`` keeps the batch.
@@ -77,7 +79,7 @@ def coco_hrnet_w48_384x288(data: Datasets) -> tuple[TrainConfig, ...]:
 def halpe_hrnet_w48_384x288(data: Datasets) -> tuple[TrainConfig, ...]:
     """HRNet-W48 at 384x288 on the 136 keypoints of Halpe, started from a published COCO model.
 
-    Command: ``wholepose data prepare halpe --root DATA``, then ``torchrun --nproc-per-node 8 -m wholepose train
+    Command: ``wholepose data prepare halpe --root DATA``, then ``torchrun --nproc-per-node 8 -m -- wholepose train
     halpe_hrnet_w48_384x288 --data DATA --run RUN --set amp=bf16``. The start weights are
     ``hrnet_w48_384x288.mmpose_coco17``; whoever has the file imports it once: ``wholepose models import FILE``. Their
     head has 17 outputs, is skipped, and the log says so.
@@ -96,8 +98,8 @@ def halpe_hrnet_w48_384x288_dark_plus(data: Datasets) -> tuple[TrainConfig, ...]
     """Both stages of the reference in one command: COCO, then Halpe from the best of COCO.
 
     Command: ``wholepose data prepare coco --root DATA``, ``wholepose data prepare halpe --root DATA``, then ``torchrun
-    --nproc-per-node 8 -m wholepose train halpe_hrnet_w48_384x288_dark_plus --data DATA --run RUN --set amp=bf16 --set
-    coco:model.init_from=IMAGENET.pth``. The stages are called ``coco`` and ``halpe``, in settings and as folders.
+    --nproc-per-node 8 -m -- wholepose train halpe_hrnet_w48_384x288_dark_plus --data DATA --run RUN --set amp=bf16
+    --set coco:model.init_from=IMAGENET.pth``. The stages are called ``coco`` and ``halpe``, in settings and as folders.
 
     Hardware: as for ``coco_hrnet_w48_384x288``. Hours: not run by us.
 
@@ -113,7 +115,7 @@ def halpe_hrnet_w48_384x288_dark_plus(data: Datasets) -> tuple[TrainConfig, ...]
 def halpe_hrnet_w32_256x192(data: Datasets) -> tuple[TrainConfig, ...]:
     """HRNet-W32 at 256x192 on Halpe: a third of the time of W48 at 384x288, for servers without a large GPU.
 
-    Command: ``wholepose data prepare halpe --root DATA``, then ``torchrun --nproc-per-node 4 -m wholepose train
+    Command: ``wholepose data prepare halpe --root DATA``, then ``torchrun --nproc-per-node 4 -m -- wholepose train
     halpe_hrnet_w32_256x192 --data DATA --run RUN --set amp=bf16``. The start weights are
     ``hrnet_w32_256x192.mmpose_coco17``; import them once with ``wholepose models import FILE``.
 

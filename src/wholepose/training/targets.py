@@ -50,8 +50,6 @@ def heatmap_targets(
     rows = torch.arange(height, device=cells.device) - cells[..., 1, None]
     scale = -0.5 / sigma**2
     # Without the tails, whose products are denormal numbers, the product below takes a third of the time.
-    columns, rows = (
-        nn.functional.threshold(torch.exp(axis.square() * scale), _TAIL, 0.0) for axis in (columns, rows)
-    )
+    columns, rows = (nn.functional.threshold(torch.exp(axis.square() * scale), _TAIL, 0.0) for axis in (columns, rows))
     rows = rows * drawn[..., None]
     return rows[..., :, None] * columns[..., None, :], weights

@@ -141,6 +141,7 @@ class Trainer:
             run.mkdir(parents=True, exist_ok=True)
             with atomic_path(run / CONFIG_FILE) as temporary:
                 temporary.write_text(to_json(config), encoding="utf-8")
+        network = build_network(config)  # before the data, which may take minutes to read
         self.checkpoints = CheckpointFolder(run / "checkpoints", config.keep_last)
         self.val = None if config.data.val is None else judgeable(self._read(config.data.val))
         self.photos = PhotoFile(run / f"photos_{self.rank}.cache") if config.data.cache_images else None
@@ -153,7 +154,6 @@ class Trainer:
             processes=self.processes,
         )
         self.progress = Progress()
-        network = build_network(config)
         state = self._newest_state()
         if state is None and config.model.init_from:
             start = previous if config.model.init_from == PREVIOUS_STAGE else resolve(config.model.init_from)
@@ -254,12 +254,14 @@ class Trainer:
                 self._train_on(batch, waited_s)
                 waiting = time.perf_counter()
             last = progress.epoch + 1 == config.epochs
-            if self.val is not None and (last or (progress.epoch + 1) % config.evaluate_every == 0):
-                self._validate(self.val)
-            progress.epoch, progress.position = progress.epoch + 1, 0
+            judged = self.val is not None and (last or (progress.epoch + 1) % config.evaluate_every == 0)
+            if judged:
+                self._validate()
             if last:
                 self._keep("last", {})
-            self._save()
+            progress.epoch, progress.position = progress.epoch + 1, 0
+            if judged or last:
+                self._save()
 
     def _until_stopped(self, source: Iterator[TensorBatch]) -> Iterator[TensorBatch]:
         """Passes batches on; when any process got a signal, saves and raises ``_Stop`` in all of them."""
@@ -340,11 +342,12 @@ class Trainer:
 
     # --- judging and keeping
 
-    def _validate(self, annotations: AnnotationSet) -> None:
+    def _validate(self) -> None:
+        assert self.val is not None
         with self.learner.judged() as network:
             result = validate(
                 network,
-                annotations,
+                self.val,
                 self.config,
                 rank=self.rank,
                 processes=self.processes,
