@@ -11,9 +11,9 @@ from wholepose.cli.main import main
 
 
 def _sets():
-    path = Path(__file__).parent.parent / "evaluation" / "sets.py"
-    spec = importlib.util.spec_from_file_location("sets", path)
-    module = sys.modules.setdefault("sets", importlib.util.module_from_spec(spec))
+    path = Path(__file__).parent.parent / "evaluation" / "made_up_sets.py"
+    spec = importlib.util.spec_from_file_location("made_up_sets", path)
+    module = sys.modules.setdefault("made_up_sets", importlib.util.module_from_spec(spec))
     spec.loader.exec_module(module)
     return module
 

@@ -1,4 +1,4 @@
-"""Makes the made-up people of people.py importable by the tests beside it."""
+"""Makes the made-up people and sets importable by the tests beside it."""
 
 import sys
 from pathlib import Path

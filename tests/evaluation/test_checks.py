@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from people import annotation_set, results_of
+from made_up_people import annotation_set, results_of
 
 from wholepose.errors import AnnotationError
 from wholepose.evaluation.checks import areas_from_boxes, check_annotations, check_results

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from people import random_documents
+from made_up_people import random_documents
 
 from wholepose.data.annotations import read_annotations
 from wholepose.evaluation.bootstrap import average_precision_samples
@@ -123,7 +123,7 @@ def test_an_unresampled_draw_gives_the_librarys_numbers(tmp_path, seed, hide):
     annotations, read = read_both(document, results, tmp_path)
     scores = score(annotations, read, replicates=0)
     arrangement, similarity, selection = arranged_similarities(annotations, read)
-    ones = np.ones((1, len(annotations.image_ids)))
+    ones = np.ones((1, len(annotations.image_ids)), dtype=np.uint16)
     for part in PARTS:
         ignored = selection.ignored[part]
         matches = match(arrangement, similarity[part], ignored, annotations.crowds, THRESHOLDS)
@@ -139,7 +139,7 @@ def test_an_unresampled_draw_gives_the_librarys_numbers(tmp_path, seed, hide):
 def test_a_draw_of_images_equals_a_file_that_repeats_them(tmp_path):
     document, results = random_documents(11, 17, images=5, found=1.0)
     annotations, read = read_both(document, results, tmp_path)
-    weights = np.array([[2, 0, 1, 3, 0]], dtype=np.float64)  # of the images in rising order of id
+    weights = np.array([[2, 0, 1, 3, 0]], dtype=np.uint16)  # of the images in rising order of id
     arrangement, similarity, selection = arranged_similarities(annotations, read)
     matches = match(arrangement, similarity["whole"], selection.ignored["whole"], annotations.crowds, THRESHOLDS)
     ap, ar = average_precision_samples(arrangement, matches, read.scores, selection.ignored["whole"], RECALLS, weights)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from people import annotation_set, results_of
+from made_up_people import annotation_set, results_of
 
 from wholepose.evaluation.calibration import BINS, calibrate
 from wholepose.evaluation.error_kinds import KINDS

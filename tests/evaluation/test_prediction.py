@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from sets import CENTERS, write_boxes, write_set
+from made_up_sets import CENTERS, write_boxes, write_set
 
 from wholepose.data.annotations import read_annotations
 from wholepose.detectors import load_detector

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from people import annotation_set, results_of
-from sets import write_set
+from made_up_people import annotation_set, results_of
+from made_up_sets import write_set
 
 from wholepose.data.annotations import read_annotations
 from wholepose.evaluation.figure import FIGURE_SIZE, figure_points

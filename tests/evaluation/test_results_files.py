@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from people import annotation_set, results_of
+from made_up_people import annotation_set, results_of
 
 from wholepose.errors import AnnotationError
 from wholepose.evaluation.results import read_results, rescore, suppress, write_results

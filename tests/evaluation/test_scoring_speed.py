@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from people import results_of
+from made_up_people import results_of
 
 from wholepose.evaluation.results import write_results
 

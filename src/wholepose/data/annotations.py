@@ -49,8 +49,8 @@ class AnnotationSet:
             degree of doubt. The keypoint is (0, 0) where it is 0.
         areas: (N,) float64 px^2 as the file has them, NaN where it has none.
         crowds: (N,) bool: the entry is a group that nobody could tell apart.
-        counts: (N,) int64, the file's own ``num_keypoints``, which evaluation goes by: Halpe and COCO-WholeBody count
-            only 17 keypoints there. Counted from ``visibility`` where the file has none.
+        counts: (N,) int64, the file's own ``num_keypoints``, in which Halpe and COCO-WholeBody count only 17
+            keypoints. Counted from ``visibility`` where the file has none.
         labelled: (K,) bool: the keypoints that the set labels at all. The rest say nothing about anybody.
         scored: (K,) bool: the keypoints that results are scored on: those that the file declares
             (``info.labelled_keypoints``), else all that it has a place for.

@@ -22,12 +22,12 @@ _PERCENTILES = (2.5, 97.5)
 Interval = tuple[float, float]
 
 
-def image_weights(images: int, replicates: int = REPLICATES, seed: int = 0) -> NDArray[np.float64]:
-    """How often each image is drawn in each replicate: (R, I) float64 of whole numbers, each row of sum I."""
+def image_weights(images: int, replicates: int = REPLICATES, seed: int = 0) -> NDArray[np.uint16]:
+    """How often each image is drawn in each replicate: (R, I), each row of sum I."""
     random = np.random.default_rng(seed)
-    weights = np.zeros((replicates, images))
+    weights = np.empty((replicates, images), dtype=np.uint16)
     for row in weights:
-        row += np.bincount(random.integers(0, max(images, 1), images), minlength=images)
+        row[:] = np.bincount(random.integers(0, max(images, 1), images), minlength=images)
     return weights
 
 
@@ -41,7 +41,7 @@ def interval(samples: NDArray[np.float64]) -> Interval | None:
 
 
 def ratio_samples(
-    totals: NDArray[np.float64], counts: NDArray[np.float64], weights: NDArray[np.float64]
+    totals: NDArray[np.float64], counts: NDArray[np.float64], weights: NDArray[np.uint16]
 ) -> NDArray[np.float64]:
     """A mean over things that lie in images, in each replicate.
 
@@ -53,8 +53,10 @@ def ratio_samples(
     Returns:
         (R,) float64; NaN where a replicate has drawn no value.
     """
-    number = weights @ counts
-    return np.asarray(np.where(number > 0, (weights @ totals) / np.maximum(number, 1e-12), np.nan))
+    columns = np.stack([totals, counts], axis=1)
+    # One replicate at a time: all at once as floats would take gigabytes on a set of 100,000 images.
+    total, number = np.array([weight.astype(np.float64) @ columns for weight in weights]).reshape(-1, 2).T
+    return np.asarray(np.where(number > 0, total / np.maximum(number, 1e-12), np.nan))
 
 
 def average_precision_samples(
@@ -63,7 +65,7 @@ def average_precision_samples(
     scores: NDArray[np.float64],
     ignored: NDArray[np.bool_],
     recalls: NDArray[np.float64],
-    weights: NDArray[np.float64],
+    weights: NDArray[np.uint16],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Average precision and recall at each threshold in each replicate.
 
@@ -93,7 +95,8 @@ def average_precision_samples(
 
     precision = np.full((len(weights), len(right)), np.nan)
     recall = np.full_like(precision, np.nan)
-    for replicate, weight in enumerate(weights):
+    for replicate, drawn_images in enumerate(weights):
+        weight = drawn_images.astype(np.float64)
         total = float(weight @ wanted)
         if total <= 0:
             continue

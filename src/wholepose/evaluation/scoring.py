@@ -197,7 +197,7 @@ def _score_part(
     crowds: NDArray[np.bool_],
     scores: NDArray[np.float64],
     detected_areas: NDArray[np.float64],
-    weights: NDArray[np.float64],
+    weights: NDArray[np.uint16],
 ) -> PartScore:
     people = int((~ignored).sum())
     if not people:
@@ -224,7 +224,7 @@ def _score_part(
     return PartScore(people, counted.statistics, intervals, counted.precision)
 
 
-def _score_metric(metric: Metric, rows: NDArray[np.int64], images: int, weights: NDArray[np.float64]) -> MetricScore:
+def _score_metric(metric: Metric, rows: NDArray[np.int64], images: int, weights: NDArray[np.uint16]) -> MetricScore:
     count = int(metric.counted.sum())
     bounds = None
     if count and len(weights):
