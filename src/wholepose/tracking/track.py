@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Shares of a person's size (the root of the box's area), per frame where they are about motion.
-_ACCELERATION = 0.008
+_ACCELERATION = 0.004
 _FIRST_VELOCITY = 0.08
 _MEASUREMENT = 0.03
 _LIMB_FADE = 0.7  # of a limb's own velocity is left after each frame

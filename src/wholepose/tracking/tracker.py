@@ -19,7 +19,7 @@ from wholepose.skeletons import Skeleton
 from wholepose.tracking.assignment import assign
 from wholepose.tracking.track import Track, box_size
 
-_SMALLEST_SIGMA = 0.06  # what matters is the error of the expected place, not how well people label
+_SMALLEST_SIGMA = 0.08  # what matters is the error of the expected place, not how well people label
 _FEWEST_KEYPOINTS = 4
 _POSE_SHARE = 0.6
 _BOX_MARGIN = 0.1  # of the keypoints' extent, on each side
