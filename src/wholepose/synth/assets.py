@@ -42,6 +42,8 @@ class Asset:
     texture: NDArray[np.uint8] | None
     """(H, W, 4)."""
     has_alpha: bool
+    mean_color: tuple[float, float, float]
+    """Linear RGB, of what is opaque."""
 
     def fit(self, vertices: NDArray[np.float32]) -> NDArray[np.float32]:
         """The asset's vertices (V, 3) on a body at rest with the given vertices."""
@@ -138,7 +140,16 @@ def _read_asset(folder: Path, entry: dict[str, Any]) -> Asset:
         scales=scales,
         texture=texture,
         has_alpha=texture is not None and bool((texture[..., 3] < 250).any()),
+        mean_color=_mean_color(texture),
     )
+
+
+def _mean_color(texture: NDArray[np.uint8] | None) -> tuple[float, float, float]:
+    solid = np.zeros((0, 4)) if texture is None else texture[texture[..., 3] > 128]
+    if len(solid) == 0:
+        return (1.0, 1.0, 1.0)
+    mean = np.square(solid[:, :3] / 255.0).mean(axis=0)
+    return (float(mean[0]), float(mean[1]), float(mean[2]))
 
 
 def _read_obj(path: Path) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:

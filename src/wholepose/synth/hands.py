@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wholepose.errors import ConfigError
 from wholepose.synth.body import Body
-from wholepose.synth.rotations import Matrix, about, between, mirrored
+from wholepose.synth.rotations import Matrix, about, between, cross, mirrored
 
 _FINGERS = (2, 3, 4, 5)
 
@@ -46,7 +46,7 @@ class HandShapes:
         wrist = self._heads["wrist.L"]
         across = self._heads["finger5-1.L"] - self._heads["finger2-1.L"]
         along = self._heads["finger3-1.L"] - wrist
-        self._palm = np.cross(along, across)  # out of the palm of the left hand
+        self._palm = cross(along, across)  # out of the palm of the left hand
         self._palm /= np.linalg.norm(self._palm)
         # The thumb at rest stands on the palm's side of the knuckles.
         if self._palm @ (self._tails["finger1-3.L"] - wrist) < 0:
@@ -83,17 +83,17 @@ class HandShapes:
             amount = float(np.clip(closing[finger - 1], -0.12, 1.05))
             bone = f"finger{finger}-1.L"
             along = self._tails[bone] - self._heads[bone]
-            hinge = np.cross(along, self._palm)
+            hinge = cross(along, self._palm)
             sideways = (finger - 3.4) * spread * (1 - max(amount, 0.0))
             result[bone] = about(self._palm, sideways) @ about(hinge, 72 * amount)
             for joint, reach in ((2, 95), (3, 62)):
                 bone = f"finger{finger}-{joint}.L"
                 along = self._tails[bone] - self._heads[bone]
-                result[bone] = about(np.cross(along, self._palm), reach * amount)
+                result[bone] = about(cross(along, self._palm), reach * amount)
         amount = float(np.clip(closing[0], -0.5, 1.1))
         forward = self._heads["finger3-1.L"] - self._heads["wrist.L"]
         thumb = self._tails["finger1-2.L"] - self._heads["finger1-1.L"]
-        inward = np.cross(thumb, self._palm)
+        inward = cross(thumb, self._palm)
         result["finger1-1.L"] = about(forward, self._toward_palm(forward, thumb) * 32 * max(amount, -0.2))
         curl = self._sign(inward, thumb, self._heads["finger5-1.L"] - self._heads["finger2-1.L"])
         result["finger1-2.L"] = about(inward, curl * 26 * amount)
@@ -106,7 +106,7 @@ class HandShapes:
 
     @staticmethod
     def _sign(axis: NDArray[np.float64], direction: NDArray[np.float64], goal: NDArray[np.float64]) -> float:
-        return 1.0 if np.cross(axis, direction) @ goal > 0 else -1.0
+        return 1.0 if cross(axis, direction) @ goal > 0 else -1.0
 
     def _from_points(self, points: NDArray[np.float64]) -> dict[str, Matrix]:
         """Bone rotations that make a left hand look like 21 points."""
@@ -133,6 +133,6 @@ class HandShapes:
 
 def _frame(along: NDArray[np.float64], across: NDArray[np.float64]) -> Matrix:
     first = along / np.linalg.norm(along)
-    third = np.cross(first, across)
+    third = cross(first, across)
     third /= np.linalg.norm(third)
-    return np.stack([first, np.cross(third, first), third], axis=1)
+    return np.stack([first, cross(third, first), third], axis=1)

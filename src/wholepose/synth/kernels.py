@@ -1,7 +1,7 @@
 """Warp kernels: the picture by ray queries, and which points a camera sees. The same code runs on CPU and CUDA."""
 
 # mypy: ignore-errors
-# ruff: noqa: UP018, RUF046 - float(0.0) makes a variable where 0.0 would be a constant
+# ruff: noqa: UP018, RUF046, SIM102 - float(0.0) makes a variable where 0.0 would be a constant
 # Warp compiles these functions itself; their annotations are Warp's types, not Python's.
 
 import warp as wp
@@ -285,15 +285,23 @@ def render(
                         )
                         sky_amount = light.sky[0] + light.sky[1] + light.sky[2]
                         received = sky_amount
-                        if wp.length(point - light.center) < light.radius + 1.2:
+                        if wp.length(point - light.center) < light.radius + 0.6:
                             for _ray in range(2):
                                 around = wp.normalize(
                                     wp.vec3(0.0, 0.0, 1.0) + wp.sample_unit_sphere_surface(state) * 0.98
                                 )
-                                if wp.mesh_query_ray_anyhit(mesh, origin, around, 1.2):
+                                if wp.mesh_query_ray_anyhit(mesh, origin, around, 0.9):
                                     received = received - sky_amount * 0.38
                         jitter = wp.vec3(wp.randn(state), wp.randn(state), wp.randn(state)) * 0.03
-                        if not wp.mesh_query_ray_anyhit(mesh, origin, wp.normalize(light.sun + jitter), 12.0):
+                        to_sun = wp.normalize(light.sun + jitter)
+                        # Most of the ground lies where nothing can stand in the sun.
+                        beside = light.center - origin
+                        beside = beside - to_sun * wp.dot(beside, to_sun)
+                        blocked = int(0)
+                        if wp.length(beside) < light.radius:
+                            if wp.mesh_query_ray_anyhit(mesh, origin, to_sun, 12.0):
+                                blocked = 1
+                        if blocked == 0:
                             received = received + sun_amount
                         ground_shade = 1.0 - received / (sky_amount + sun_amount)
     if coverage > 0.0:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from wholepose.synth.body import BODY_VERTICES
 from wholepose.synth.garments import Garment
 from wholepose.synth.patches import Atlas
 from wholepose.synth.render import Material
@@ -44,7 +45,7 @@ class Look:
     """0 light to 1 dark."""
     skin: Material
     skin_colors: NDArray[np.float32]
-    """(V, 3) factors by vertex."""
+    """(v, 3) factors for the vertices of the skin."""
     eye: Material
     hair_color: tuple[float, float, float]
     iris: tuple[float, float, float]
@@ -60,18 +61,21 @@ class Stylist:
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
         body, rest = atlas.body, atlas.rest
-        self._masks = body.masks
-        front = np.clip((-0.10 - rest[:, 1]) / 0.03, 0, 1) * (rest[:, 2] > 0.78) * (np.abs(rest[:, 0]) < 0.09)
+        self._masks = {name: mask[:BODY_VERTICES] for name, mask in body.masks.items()}
+        skin = rest[:BODY_VERTICES]
+        front = np.clip((-0.10 - skin[:, 1]) / 0.03, 0, 1) * (skin[:, 2] > 0.78) * (np.abs(skin[:, 0]) < 0.09)
 
-        def blob(x: float, z: float, width: float, height: float) -> NDArray[np.float64]:
-            across = np.square((np.abs(rest[:, 0]) - x) / width) + np.square((rest[:, 2] - z) / height)
-            return np.asarray(np.exp(-across) * front)
+        def blob(x: float, z: float, width: float, height: float) -> NDArray[np.float32]:
+            across = np.square((np.abs(skin[:, 0]) - x) / width) + np.square((skin[:, 2] - z) / height)
+            return np.asarray(np.exp(-across) * front, dtype=np.float32)
 
         self._cheeks = blob(0.043, 0.868, 0.018, 0.016)
         self._nose = blob(0.0, 0.866, 0.014, 0.012)
         self._sockets = blob(0.031, 0.904, 0.022, 0.011)
-        palms = atlas.hand * np.clip(-(atlas.normals @ np.array([0.0, 0.5, 0.85])) * 1.2, 0, 1)
-        self._pale = np.clip(palms + atlas.foot * np.clip(-atlas.normals[:, 2], 0, 1), 0, 1)
+        normals = atlas.normals[:BODY_VERTICES]
+        palms = atlas.hand[:BODY_VERTICES] * np.clip(-(normals @ np.array([0.0, 0.5, 0.85])) * 1.2, 0, 1)
+        soles = atlas.foot[:BODY_VERTICES] * np.clip(-normals[:, 2], 0, 1)
+        self._pale: NDArray[np.float32] = np.clip(palms + soles, 0, 1).astype(np.float32)
         # Height of the hairline by depth: forehead, temple, before, above and behind the ear, nape.
         line = np.interp(
             rest[:, 1],
@@ -103,7 +107,7 @@ class Stylist:
         tone = float(np.clip(0.75 * african + 0.33 * asian + 0.18 * caucasian + generator.normal(0, 0.14), 0, 1))
         base = np.array([np.interp(tone * (len(_TONES) - 1), range(len(_TONES)), _TONES[:, c]) for c in range(3)])
         base = base * generator.uniform(0.85, 1.12) * (1 + generator.normal(0, [0.03, 0.02, 0.05]))
-        colors = np.ones((self._atlas.body.num_vertices, 3))
+        colors: NDArray[np.floating] = np.ones((BODY_VERTICES, 3), np.float32)
         flush = generator.uniform(0.05, 0.45)
         ruddy = np.array([1.0, 0.72, 0.68])
         for mask, amount in ((self._cheeks, flush), (self._nose, flush * 0.8), (self._masks["ears"], flush * 0.6)):

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -278,13 +279,13 @@ def _annotate(
     masks, boxes, kept = [], [], []
     for number in range(len(people)):
         mask = layers.person == number
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not always and mask.sum() < SMALLEST_AREA_PX:
             continue
-        if len(rows) == 0:
-            boxes.append((window[0], window[1], window[2], window[3]))
-        else:
-            boxes.append((columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5))
+        box = _mask_box(mask)
+        if box is None:
+            box = (float(window[0]), float(window[1]), float(window[2]), float(window[3]))
+        _hide_stray_points(visibility[number], pixels[number * 136 : (number + 1) * 136], mask, box)
+        boxes.append(box)
         masks.append(mask)
         kept.append(number)
     return SynthSample(
@@ -296,3 +297,25 @@ def _annotate(
         masks=np.array(masks, dtype=bool).reshape(-1, *layers.person.shape),
         person_ids=np.array(kept, dtype=np.int64),
     )
+
+
+def _mask_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float] | None:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return None
+    return (columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5)
+
+
+def _hide_stray_points(
+    visibility: NDArray[np.uint8],
+    pixels: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    box: tuple[float, float, float, float],
+) -> None:
+    """Calls seen points hidden where no pixel of their person shows nearby: thinner than a pixel, or behind hair."""
+    reach = int(0.02 * max(box[2] - box[0], box[3] - box[1])) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    near = np.asarray(cv2.dilate(mask.astype(np.uint8), disc))
+    seen = np.flatnonzero(visibility == 2)
+    columns, rows = np.clip(np.round(pixels[seen]).astype(np.int64), 0, np.array(mask.shape[::-1]) - 1).T
+    visibility[seen[near[rows, columns] == 0]] = 1

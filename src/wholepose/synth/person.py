@@ -239,7 +239,8 @@ class Casting:
             if asset.kind == "clothes":
                 covered[:BODY_VERTICES][self._fitting(asset)[3]] = 1.0
         faces = body.faces[self._skin_rows]
-        hidden = (covered[faces] > 0.012).all(axis=1)
+        under_cloth = covered > 0.012
+        hidden = under_cloth[faces[:, 0]] & under_cloth[faces[:, 1]] & under_cloth[faces[:, 2]]
         shown = self._skin_rows[~hidden]
         faces = body.faces[shown]
         normals = vertex_normals(skin, faces)
@@ -251,7 +252,7 @@ class Casting:
                 identity.look.skin,
                 person,
                 atlas.rest[:BODY_VERTICES],
-                colors=identity.look.skin_colors[:BODY_VERTICES],
+                colors=identity.look.skin_colors,
                 uv=body.uv[body.face_uv[shown]] if identity.look.skin.texture is not None else None,
             )
         )

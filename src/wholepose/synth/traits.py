@@ -12,11 +12,7 @@ from wholepose.synth.render import Material
 
 def tinted(asset: Asset, color: tuple[float, float, float]) -> Material:
     """A material that gives an asset's texture another mean colour."""
-    assert asset.texture is not None
-    pixels = asset.texture.reshape(-1, 4)
-    solid = pixels[pixels[:, 3] > 128]
-    mean = np.square(solid[:, :3] / 255.0).mean(axis=0) if len(solid) else np.ones(3)
-    factor = np.array(color) / np.maximum(mean, 0.01)
+    factor = np.array(color) / np.maximum(asset.mean_color, 0.01)
     return Material(
         color=(float(factor[0]), float(factor[1]), float(factor[2])),
         texture=asset.texture,
