@@ -1,7 +1,8 @@
 """OneEuroSmoother: a low-pass filter that opens with speed, frame by frame without looking ahead.
 
-After Casiez, Roussel and Vogel, "1 Euro Filter" (CHI 2012), with speeds counted in the person's own size and with each
-step scaled by how sure the keypoint is.
+After Casiez, Roussel and Vogel, "1 Euro Filter" (CHI 2012), with speeds counted in the person's own size, and in two
+steps: first the body as a whole, whose place many keypoints tell together and which therefore needs little smoothing,
+then each keypoint against the body, by how sure the keypoint is. So a doubtful keypoint goes where the body goes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from wholepose.poses import Poses
 from wholepose.skeletons import Skeleton
 from wholepose.smoothing.trust import gain_matrices, score_trust, usual_variance
 
+_BODY_SPEED_GAIN = 4.0  # times that of a keypoint: the median of many needs less smoothing
+_BODY_VELOCITY_CUTOFF_HZ = 3.0
+_FEWEST_KEYPOINTS = 4
+_SURE = 0.5  # of the trust in a score
+
 
 @dataclass
 class _State:
@@ -23,7 +29,8 @@ class _State:
 
     time_s: float
     keypoints: NDArray[np.float64]  # (K, 2) px
-    velocities: NDArray[np.float64]  # (K, 2) px/s
+    velocities: NDArray[np.float64]  # (K, 2) px/s, against the body
+    body_velocity: NDArray[np.float64]  # (2,) px/s
     seen_s: NDArray[np.float64]  # (K,) when each keypoint was last seen; -inf: never
 
 
@@ -31,15 +38,15 @@ class OneEuroSmoother:
     """Smooths the keypoints of tracked people, causally: a frame's result is there at once.
 
     A keypoint at rest is smoothed strongly, a fast one hardly, so that it does not lag. One with a low score or a
-    large covariance moves less, along the direction in which it is uncertain.
+    large covariance moves less against the body, along the direction in which it is uncertain.
     """
 
     def __init__(
         self,
         *,
         min_cutoff_hz: float = 1.5,
-        speed_gain: float = 4.0,
-        velocity_cutoff_hz: float = 1.0,
+        speed_gain: float = 8.0,
+        velocity_cutoff_hz: float = 3.0,
         max_gap_s: float = 0.5,
     ) -> None:
         """Starts with nobody.
@@ -91,7 +98,9 @@ class OneEuroSmoother:
             raise ValueError(f"the people before were {self._skeleton!r} and these are {poses.skeleton!r}")
         track_ids = track_numbers(poses)
         self._time_s, self._skeleton = time_s, poses.skeleton
-        trust = score_trust(poses.scores)[..., None, None] * np.eye(2)
+        of_scores = score_trust(poses.scores)
+        sure = of_scores >= _SURE
+        trust = of_scores[..., None, None] * np.eye(2)
         if poses.covariances is not None:
             usual = usual_variance(poses.covariances, poses.scores > 0)
             trust = trust @ gain_matrices(poses.covariances, usual)
@@ -100,7 +109,7 @@ class OneEuroSmoother:
         smoothed = poses.keypoints.astype(np.float64)
         for row, track_id in enumerate(track_ids):
             smoothed[row] = self._step(
-                track_id, smoothed[row], poses.scores[row] > 0, trust[row], float(sizes[row]), time_s
+                track_id, smoothed[row], poses.scores[row] > 0, sure[row], trust[row], float(sizes[row]), time_s
             )
         self._states = {
             track_id: state for track_id, state in self._states.items() if time_s - state.time_s <= self._max_gap_s
@@ -112,6 +121,7 @@ class OneEuroSmoother:
         track_id: int,
         keypoints: NDArray[np.float64],
         seen: NDArray[np.bool_],
+        sure: NDArray[np.bool_],
         trust: NDArray[np.float64],
         size: float,
         time_s: float,
@@ -120,29 +130,41 @@ class OneEuroSmoother:
         state = self._states.get(track_id)
         if state is None or time_s - state.time_s > self._max_gap_s:
             seen_s = np.where(seen, time_s, -np.inf)
-            self._states[track_id] = _State(time_s, keypoints, np.zeros_like(keypoints), seen_s)
+            self._states[track_id] = _State(time_s, keypoints, np.zeros_like(keypoints), np.zeros(2), seen_s)
             return keypoints
-        elapsed = time_s - state.seen_s  # (K,)
-        known = seen & (elapsed <= self._max_gap_s)
-        elapsed = np.where(known, elapsed, time_s - state.time_s)
-        step = np.where(known[:, None], keypoints - state.keypoints, 0)
-        step = (trust @ step[..., None])[..., 0]  # doubtful measurements say little of the speed too
-        change = step / elapsed[:, None] - state.velocities
-        velocities = state.velocities + _alpha(self._velocity_cutoff_hz, elapsed)[:, None] * change
-        speeds = np.hypot(velocities[:, 0], velocities[:, 1]) / size
-        cutoffs_hz = self._min_cutoff_hz + self._speed_gain * speeds
-        moved = state.keypoints + _alpha(cutoffs_hz, elapsed)[:, None] * step
+        known = seen & (time_s - state.seen_s <= self._max_gap_s)
+        elapsed_s = time_s - state.time_s
+        steps = keypoints - state.keypoints
+        body_step, body_velocity = self._move_body(steps[known & sure], state.body_velocity, elapsed_s, size)
+        # Doubtful measurements say little of the speed, too.
+        rest = np.where(known[:, None], (trust @ (steps - body_step)[..., None])[..., 0], 0)
+        velocities = state.velocities + _alpha(self._velocity_cutoff_hz, elapsed_s) * (
+            rest / elapsed_s - state.velocities
+        )
+        cutoffs_hz = self._min_cutoff_hz + self._speed_gain * np.hypot(velocities[:, 0], velocities[:, 1]) / size
+        moved = state.keypoints + body_step + _alpha(cutoffs_hz, elapsed_s)[:, None] * rest
         anew = seen & ~known
         result = np.where(anew[:, None], keypoints, moved)
         velocities[anew] = 0
-        self._states[track_id] = _State(time_s, result, velocities, np.where(seen, time_s, state.seen_s))
+        self._states[track_id] = _State(time_s, result, velocities, body_velocity, np.where(seen, time_s, state.seen_s))
         return np.where(seen[:, None], result, keypoints)
 
+    def _move_body(
+        self, steps: NDArray[np.float64], velocity: NDArray[np.float64], elapsed_s: float, size: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The step of the whole body and its velocity, from the steps (M, 2) of its sure keypoints."""
+        if len(steps) < _FEWEST_KEYPOINTS:
+            return np.zeros(2), velocity * 0
+        step = np.median(steps, axis=0)
+        velocity = velocity + _alpha(_BODY_VELOCITY_CUTOFF_HZ, elapsed_s) * (step / elapsed_s - velocity)
+        cutoff_hz = self._min_cutoff_hz + _BODY_SPEED_GAIN * self._speed_gain * float(np.hypot(*velocity)) / size
+        return _alpha(cutoff_hz, elapsed_s) * step, velocity
 
-def _alpha(cutoff_hz: NDArray[np.float64] | float, elapsed_s: NDArray[np.float64]) -> NDArray[np.float64]:
+
+def _alpha(cutoff_hz: NDArray[np.float64] | float, elapsed_s: float) -> NDArray[np.float64]:
     """The share of a step that a first-order low-pass filter takes."""
-    rate = 2 * math.pi * elapsed_s * cutoff_hz
-    return rate / (rate + 1)
+    rate = 2 * math.pi * elapsed_s * np.asarray(cutoff_hz, dtype=np.float64)
+    return np.asarray(rate / (rate + 1))
 
 
 def track_numbers(poses: Poses) -> list[int]:
