@@ -12,11 +12,24 @@ from wholepose.errors import require
 
 
 @functools.lru_cache(maxsize=1)
-def _tools() -> tuple[Any, Any]:
+def load_warp() -> Any:
+    """The ``warp`` module, told to keep its messages off stdout.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
     wp = require("warp", "synth")
-    wp.config.quiet = True
+    if hasattr(wp, "LOG_ERROR"):
+        wp.config.log_level = wp.LOG_ERROR
+    else:  # older Warp
+        wp.config.quiet = True
     wp.init()
-    return wp, require("wholepose.synth.mesh_kernels", "synth")
+    return wp
+
+
+@functools.lru_cache(maxsize=1)
+def _tools() -> tuple[Any, Any]:
+    return load_warp(), require("wholepose.synth.mesh_kernels", "synth")
 
 
 def _array(values: NDArray[Any], dtype: Any) -> Any:

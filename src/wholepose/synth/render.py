@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wholepose.errors import require
+from wholepose.errors import ConfigError, require
+from wholepose.synth.meshes import load_warp
 
 
 @dataclasses.dataclass
@@ -101,13 +102,17 @@ class Renderer:
 
     Args:
         device: ``"cpu"`` or a CUDA device such as ``"cuda:0"``.
+
+    Raises:
+        ConfigError: There is no such device.
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        self._wp: Any = require("warp", "synth")
-        self._wp.config.quiet = True
-        self._wp.init()
+        self._wp: Any = load_warp()
         self._kernels: Any = require("wholepose.synth.kernels", "synth")
+        known = [str(found.alias) for found in self._wp.get_devices()]
+        if device not in known and not (device == "cuda" and len(known) > 1):
+            raise ConfigError(f"device {device!r} is not here; Warp finds {', '.join(known)}")
         self.device = device
 
     def scene(self, surfaces: list[Surface]) -> Scene:
