@@ -25,6 +25,7 @@ COMMANDS = {
     "reproduce": "run the published Halpe row end to end",
     "export": "write a model as one ONNX file that ends in keypoints",
     "convert": "turn a checkpoint into safetensors with a model card",
+    "plot": "draw keypoints and joint angles over time",
     "models": "list, describe, verify and import weights",
     "data": "check and prepare datasets",
     "synth": "draw synthetic people with exact keypoints",
