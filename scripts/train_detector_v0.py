@@ -114,6 +114,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="go on from these weights")
+    parser.add_argument("--from-share", type=float, default=0.0, help="where in the schedule to begin, 0 to 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measure-every", type=float, default=6, metavar="MINUTES")
     options = parser.parse_args()
@@ -126,6 +128,11 @@ def main() -> None:
     maker = SceneMaker(load_photos(options.data))
     dev = dev_photos(options.data)
     net = DetectorNet(DetectorConfig()).to(memory_format=torch.channels_last)
+    step = pictures = 0
+    if options.start is not None:
+        checkpoint = torch.load(options.start, weights_only=True)
+        net.load_state_dict(checkpoint["weights"])
+        pictures = checkpoint["pictures"]
     average = copy.deepcopy(net).eval()
     decay = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
@@ -134,7 +141,8 @@ def main() -> None:
     start = last_save = last_measure = time.monotonic()
 
     def progress() -> float:
-        return (time.monotonic() - start) / (options.minutes * 60)
+        done = (time.monotonic() - start) / (options.minutes * 60)
+        return float(options.from_share + (1 - options.from_share) * done)
 
     batches: queue.Queue[tuple[Tensor, Tensor, Tensor]] = queue.Queue(maxsize=3)
 
@@ -145,7 +153,6 @@ def main() -> None:
             batches.put(make_batch(maker, size, count, rng))
 
     threading.Thread(target=produce, daemon=True).start()
-    step = pictures = 0
     sums = torch.zeros(2)
     while (share := progress()) < 1:
         batch = batches.get()

@@ -86,8 +86,8 @@ def test_results_do_not_depend_on_neighbours_or_earlier_calls() -> None:
 
 def test_the_threshold_only_cuts_the_tail() -> None:
     image = drawn_picture(300, 400)
-    (many,) = load_detector(threshold=0.002).detect([image])
-    (few,) = load_detector(threshold=0.01).detect([image])
+    (many,) = load_detector(threshold=0.1).detect([image])
+    (few,) = load_detector(threshold=0.2).detect([image])
     assert len(many) > len(few)
     np.testing.assert_array_equal(many.boxes[: len(few)], few.boxes)
     assert load_detector().detect([]) == []

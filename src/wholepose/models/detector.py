@@ -18,6 +18,7 @@ STRIDES = (8, 16, 32)
 """Input pixels a cell, of the three levels."""
 
 _PRIOR = 0.01
+_MIRRORED = [0, 3, 2, 1, 4]  # score, left, top, right, bottom: left and right change places
 _LOG_DISTANCE_LIMIT = 4.5  # a side at most 90 cells away
 
 
@@ -106,17 +107,18 @@ class DetectorNet(nn.Module):
             nn.init.constant_(output.bias, 1.1)  # sides three cells away
             nn.init.constant_(output.bias[:1], torch.logit(torch.tensor(_PRIOR)).item())
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, *, flip_test: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Looks for people.
 
         Args:
             images: (B, 3, H, W) float32 RGB in [-1, 1], H and W divisible by 32.
+            flip_test: Look at the mirrored images too, and average what each cell says.
 
         Returns:
             Logits (B, A) that a cell sees a person, scaled by how well its box fits; boxes (B, A, 4) xyxy input pixels;
             and of the A cells the points (A, 2) as (x, y) input pixels and strides (A,).
         """
-        x = self.stem(images)
+        x = self.stem(torch.cat([images, images.flip(3)]) if flip_test else images)
         levels: list[Tensor] = []
         for down, stage in zip(self.downs, self.stages, strict=True):
             x = stage(down(x))
@@ -131,6 +133,9 @@ class DetectorNet(nn.Module):
         levels = [fine, middle, coarse]
         for stride, level, tower, output in zip(STRIDES, levels, self.towers, self.outputs, strict=True):
             cells = output(tower(level))
+            if flip_test:
+                straight, mirrored = cells.chunk(2)
+                cells = (straight + mirrored.flip(3)[:, _MIRRORED]) / 2
             raw.append(cells.flatten(2))
             height, width = cells.shape[2:]
             rows = (torch.arange(height, device=cells.device, dtype=cells.dtype) + 0.5) * stride
