@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.errors import VideoError
-from wholepose.videos.sources import is_stream, open_container, source_name
+from wholepose.videos.sources import READ_TIMEOUT_S, is_stream, open_container, source_name
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -260,7 +260,7 @@ class VideoReader:
 
     def _demux(self) -> Iterator[Any]:
         """The packets of the stream, and an empty one at the end; goes on after damage."""
-        from av.error import FFmpegError, InvalidDataError
+        from av.error import ExitError, FFmpegError, InvalidDataError
 
         bad = 0
         while True:
@@ -277,6 +277,8 @@ class VideoReader:
                 bad += 1
                 if bad > _MOST_BAD_READS:
                     return
+            except ExitError as error:  # the time limit
+                raise VideoError(f"{self._name}: nothing came for {READ_TIMEOUT_S:.0f} s") from error
             except (FFmpegError, OSError) as error:
                 raise VideoError(f"{self._name}: reading stopped ({error.strerror or error})") from error
 

@@ -35,7 +35,10 @@ _FILE_FORMATS = (
 _ADDRESS = re.compile(r"(rtsps?|https?)://.+", re.IGNORECASE | re.DOTALL)
 _ADDRESS_PROTOCOLS = "http,https,httpproxy,rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto"
 _CAMERA = re.compile(r"webcam:(.*)", re.DOTALL)
-_OPEN_TIMEOUT_S, _READ_TIMEOUT_S = 15.0, 15.0
+_OPEN_TIMEOUT_S = 15.0
+READ_TIMEOUT_S = 15.0
+"""How long a camera or an address may send nothing."""
+
 _VIDEO_KINDS = frozenset(
     ["an MP4 or MOV video", "a Matroska or WebM video", "an AVI video", "an MPEG video"]  # as kind_of words them
 )
@@ -126,9 +129,10 @@ def _open_file(path: str) -> BinaryIO:
 
 def _open_stream(source: str, name: str) -> InputContainer:
     camera = _CAMERA.fullmatch(source)
-    timeout = (_OPEN_TIMEOUT_S, _READ_TIMEOUT_S)
+    timeout = (_OPEN_TIMEOUT_S, READ_TIMEOUT_S)
     if camera is None:
-        options = {"protocol_whitelist": _ADDRESS_PROTOCOLS}
+        # Two seconds of a stream tell what it is; FFmpeg would wait for five.
+        options = {"protocol_whitelist": _ADDRESS_PROTOCOLS, "analyzeduration": "2000000"}
         if source.lower().startswith("rtsp"):
             options["rtsp_transport"] = "tcp"  # UDP loses packets on ordinary networks, and firewalls stop it
         return _open(name, b"", source, options=options, timeout=timeout)
