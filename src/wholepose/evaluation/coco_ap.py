@@ -103,7 +103,7 @@ def _entry(number: int, row: int, area: float) -> dict[str, Any]:
 
 def _coco(kind: Any, images: list[dict[str, Any]], entries: list[dict[str, Any]]) -> Any:
     document = {"images": images, "annotations": entries, "categories": [{"id": 1, "name": "person"}]}
-    return kind(document, print_function=_silent)
+    return kind(document)
 
 
 def _silent(*_: object) -> None:
