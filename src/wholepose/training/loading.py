@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -120,6 +122,13 @@ def _collate(samples: list[Sample | WholeposeError]) -> TensorBatch | WholeposeE
 def _start_worker(_worker: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    # Ctrl-C and a job's SIGTERM often go to the whole group; it is the trainer who saves and then ends its loaders.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the trainer ends its loaders
+    threading.Thread(target=_end_with_trainer, daemon=True).start()
+
+
+def _end_with_trainer() -> None:
+    """Ends this loader process when the trainer is gone; PyTorch looks at the fork server, which would live on."""
+    trainer = multiprocessing.parent_process()
+    if trainer is not None:
+        trainer.join()
+        os._exit(1)
