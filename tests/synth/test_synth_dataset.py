@@ -141,6 +141,7 @@ def test_full_disk_keeps_what_is_written_valid(people, tmp_path, monkeypatch):
         (["--people", "many"], "range such as"),
         (["--count", "0"], "at least 1"),
         (["--seed", "-3"], "--seed"),
+        (["--effects", "2"], "from 0 to 1"),
         (["--frames", "5"], "add --video"),
         (["--video", "--size", "65x96"], "even sides"),
         (["--assets", "nowhere"], "index.json is missing"),

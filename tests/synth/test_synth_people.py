@@ -112,6 +112,7 @@ def test_crops_hold_one_person_as_a_padded_box(body):
         ({"people": (3, 2)}, "people must be"),
         ({"seed": -1}, "seed must not"),
         ({"samples": 3}, "square number"),
+        ({"effects": 1.5}, "effects must be"),
     ],
 )
 def test_nonsense_is_refused(options, message):
@@ -154,3 +155,19 @@ def test_assets_dress_people(body, shared):
     casting, _ = dressed.load()
     kinds = {asset.kind for seed in range(8) for asset, _ in casting.identity(np.random.default_rng(seed)).assets}
     assert {"hair", "eyebrows"} <= kinds
+
+
+@pytest.mark.slow
+def test_many_pictures_keep_their_promises(body):
+    """1,000 pictures: no seen point far from its person, every part seen often enough to learn it."""
+    people = SynthPeople(11, (192, 256), people=(1, 4))
+    seen, inside = np.zeros(136), np.zeros(136)
+    for index in range(1000):
+        sample = people.sample(index)
+        assert np.isfinite(sample.keypoints).all()
+        seen += (sample.visibility == 2).sum(axis=0)
+        inside += (sample.visibility > 0).sum(axis=0)
+        test_seen_points_lie_on_their_person([sample])
+    share = seen / inside
+    for name, part in HALPE136.parts.items():
+        assert share[list(part)].mean() > 0.35, name

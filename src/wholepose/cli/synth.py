@@ -36,7 +36,9 @@ exit codes: 0 all done, 1 a file could not be written, 2 bad usage, 130 or 143 i
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``wholepose synth``."""
     parser.epilog = _EPILOG
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results; made if missing")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the results; made if missing"
+    )
     parser.add_argument("--count", type=_positive, metavar="N", help="pictures (default: 100) or clips (1)")
     parser.add_argument("--seed", type=_natural, default=0, metavar="S", help="another seed, other people; default: 0")
     parser.add_argument("--size", type=_size, default=(480, 640), metavar="HxW", help="default: 480x640")
@@ -45,6 +47,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     looks.add_argument("--assets", type=Path, metavar="DIR", help="MakeHuman assets with an index.json")
     looks.add_argument("--backgrounds", type=Path, metavar="DIR", help="photos without people to stand in")
     looks.add_argument("--hand-poses", type=Path, metavar="FILE", help="hand shapes (.npz with 'poses')")
+    looks.add_argument(
+        "--effects",
+        type=_fraction,
+        default=1.0,
+        metavar="S",
+        help="how much cameras spoil pictures, 0 to 1; default: 1",
+    )
     looks.add_argument("--clean", action="store_true", help="nothing of unproven licence: no skin pictures")
     video = parser.add_argument_group("clips")
     video.add_argument("--video", action="store_true", help="write a clip of moving people instead of pictures")
@@ -78,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
             backgrounds=options.backgrounds,
             hand_poses=options.hand_poses,
             clean=options.clean,
+            effects=options.effects,
             device=options.device,
         )
     except ValueError as error:
@@ -90,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
         "backgrounds": options.backgrounds is not None,
         "hand_poses": options.hand_poses is not None,
         "clean": options.clean,
+        "effects": options.effects,
         "device": options.device.partition(":")[0],
     }
     print("loading the body (the first time it is built, which takes two minutes)", file=sys.stderr)
@@ -124,6 +135,16 @@ def _natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, not {text!r}")
     return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
+    return value
 
 
 def _size(text: str) -> tuple[int, int]:

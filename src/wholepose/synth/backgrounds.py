@@ -66,7 +66,7 @@ class Backgrounds:
         return np.asarray(resized.astype(np.float32) / 255, dtype=np.float32)
 
 
-def _color(generator: np.random.Generator, strength: float = 0.35) -> NDArray[np.float64]:
+def _color(generator: np.random.Generator, strength: float = 0.2) -> NDArray[np.float64]:
     grey = generator.uniform(0.08, 0.95)
     return np.asarray(np.clip(grey + generator.normal(0, strength * 0.3, 3), 0.02, 1.0))
 

@@ -44,7 +44,8 @@ class Outfit:
         """(V,) how deep every body vertex lies under cloth; negative where bare."""
         depth = np.full(count, -1.0, dtype=np.float32)
         for garment in self.garments:
-            depth = np.maximum(depth, garment.inside)
+            if garment.name != "skirt":  # legs can be seen from below
+                depth = np.maximum(depth, garment.inside)
         return depth
 
 
@@ -121,25 +122,27 @@ class Tailor:
         warmth = generator.random() if warm is None else warm
         garments: list[Garment] = []
         if warmth < 0.05:
-            garments.append(self.trousers(generator, end=float(generator.uniform(0.22, 0.6)), loose=0.006))
+            garments.append(self.trousers(generator, end=float(generator.uniform(0.4, 0.65)), loose=0.006))
             if generator.random() < feminine:
                 garments.append(self.top(generator, sleeve=-0.15, hem=0.36, loose=0.002, low=0.06))
             return Outfit(tuple(garments))
         dress = generator.random() < 0.35 * feminine
         if dress:
+            garments.append(self.underwear(generator))
             material = _cloth(generator, folds=0.35, patterns=(1, 4, 5, 6))
             sleeve = float(generator.choice([-0.12, 0.35, 1.0, 1.9]))
             garments.append(self.top(generator, sleeve=sleeve, hem=0.1, loose=0.006, material=material))
             garments.append(
-                self.skirt(generator, end=float(generator.uniform(-0.55, -0.05)), material=material, waist=0.26)
+                self.skirt(generator, end=float(generator.uniform(-0.55, -0.12)), material=material, waist=0.26)
             )
         else:
             if generator.random() < 0.18 * feminine:
-                garments.append(self.skirt(generator, end=float(generator.uniform(-0.6, 0.0))))
+                garments.append(self.underwear(generator))
+                garments.append(self.skirt(generator, end=float(generator.uniform(-0.6, -0.1))))
             else:
                 end = float(
                     generator.choice(
-                        [generator.uniform(0.32, 0.95), 1.3, 1.97],
+                        [generator.uniform(0.42, 0.95), 1.3, 1.97],
                         p=[0.25 * (1.2 - warmth), 0.05, 0.95 - 0.25 * (1.2 - warmth)],
                     )
                 )
@@ -219,7 +222,9 @@ class Tailor:
     def trousers(self, generator: np.random.Generator, *, end: float, loose: float) -> Garment:
         """Trousers, shorts, leggings: `end` in leg bones (2 is the ankle)."""
         rest = self._atlas.rest
-        inside = np.minimum(generator.uniform(0.17, 0.27) - rest[:, 2], (end - self._atlas.along_leg) * 0.42)
+        # The seat is covered however short the legs are.
+        legs = np.maximum((end - self._atlas.along_leg) * 0.42, rest[:, 2] + 0.02)
+        inside = np.minimum(generator.uniform(0.17, 0.27) - rest[:, 2], legs)
         inside = np.where(self._atlas.arm > 0.4, -1.0, inside)
         inside = np.where((self._atlas.foot > 0.5) & (self._atlas.along_leg > end), -1.0, inside)
         down = np.clip(self._atlas.along_leg, 0, 2)
@@ -237,6 +242,13 @@ class Tailor:
                 seed=int(generator.integers(1, 90_000)),
             )
         return self._finish("trousers", self._suit, inside, offset + 0.0015, loose, material)
+
+    def underwear(self, generator: np.random.Generator) -> Garment:
+        """Plain tight shorts, for under a skirt."""
+        garment = self.trousers(generator, end=0.36, loose=0.0)
+        shade = float(generator.choice([0.02, 0.6]))
+        garment.material = Material(color=(shade, shade, shade))
+        return garment
 
     def skirt(
         self,

@@ -102,6 +102,8 @@ class SynthPeople:
             raise ValueError(f"seed must not be negative: {seed}")
         if samples < 1 or round(samples**0.5) ** 2 != samples:
             raise ValueError(f"samples must be a square number such as 1, 4 or 9, not {samples}")
+        if not 0 <= effects <= 1:
+            raise ValueError(f"effects must be between 0 and 1, not {effects}")
         if clean and hand_poses is not None:
             raise ConfigError("hand poses come under a research licence and cannot be used for clean pictures")
         require("warp", "synth")
