@@ -199,7 +199,7 @@ def test_missing_official_files(tmp_path, capsys):
         )
         == 1
     )
-    assert "person_keypoints_val2017.json: cannot be read" in capsys.readouterr().err
+    assert "person_keypoints_train2017.json: no such file; `wholepose data prepare`" in capsys.readouterr().err
 
 
 def test_sigterm_saves_within_30_seconds(tmp_path, draw_tiny_set, capsys):

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wholepose.errors import ConfigError
+from wholepose.errors import AnnotationError, ConfigError, require
 
 if TYPE_CHECKING:
     from wholepose.training.config import SetConfig, TrainConfig
@@ -77,9 +77,6 @@ def run(options: argparse.Namespace) -> int:
         WholeposeError: Data or weights cannot be used, or training cannot go on.
         OSError: Something could not be written.
     """
-    from wholepose.errors import require
-
-    require("torch", "train")
     from wholepose.training.recipes import RECIPES
 
     if options.list:
@@ -110,6 +107,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace, stages: tuple[TrainConfig, ...]) -> int:
+    require("torch", "train")
+    for part in (part for stage in stages for part in (*stage.data.train, stage.data.val) if part is not None):
+        if not Path(part.annotations).is_file():
+            raise AnnotationError(f"{part.annotations}: no such file; `wholepose data prepare` says how to get it")
     from wholepose.training import processes
     from wholepose.training.stages import train_stages
 

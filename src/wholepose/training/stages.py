@@ -10,7 +10,8 @@ from wholepose.errors import ConfigError
 from wholepose.outputs import write_json
 from wholepose.training import processes
 from wholepose.training.config import TrainConfig, override
-from wholepose.training.trainer import Observer, Outcome, Trainer, check_settings
+from wholepose.training.progress import Observer, Outcome
+from wholepose.training.trainer import Trainer, check_settings
 
 _RESULT = "result.json"
 
