@@ -103,7 +103,7 @@ class OneEuroSmoother:
         trust = of_scores[..., None, None] * np.eye(2)
         if poses.covariances is not None:
             usual = usual_variance(poses.covariances, poses.scores > 0)
-            trust = trust @ gain_matrices(poses.covariances, usual)
+            trust = gain_matrices(poses.covariances, usual, of_scores)
         sides = np.maximum(poses.boxes[:, 2:] - poses.boxes[:, :2], 1.0)
         sizes = np.sqrt(sides.prod(axis=1, dtype=np.float64))
         smoothed = poses.keypoints.astype(np.float64)

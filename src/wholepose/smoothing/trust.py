@@ -32,20 +32,23 @@ def usual_variance(covariances: NDArray[np.floating], known: NDArray[np.bool_]) 
     return np.maximum(np.array(medians, dtype=np.float64), 1e-6)
 
 
-def gain_matrices(covariances: NDArray[np.floating], usual: NDArray[np.float64]) -> NDArray[np.float64]:
+def gain_matrices(
+    covariances: NDArray[np.floating], usual: NDArray[np.float64], limits: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """How much of a step to take, by direction.
 
     Along a direction in which a keypoint is twice as uncertain as usual, it goes half the way; where it is surer
-    than usual, all of it.
+    than usual, all of it. Score and covariance mostly tell of the same doubt: the lower of the two counts, once.
 
     Args:
         covariances: (N, K, 2, 2) px^2.
         usual: (N,) px^2, of ``usual_variance``.
+        limits: (N, K) in [0, 1], of ``score_trust``: no share is larger.
 
     Returns:
-        (N, K, 2, 2) float64 symmetric, eigenvalues in (0, 1].
+        (N, K, 2, 2) float64 symmetric, eigenvalues in [0, 1].
     """
     variances, directions = np.linalg.eigh(covariances.astype(np.float64))
     limit = usual[:, None, None]
-    shares = limit / np.maximum(variances, limit)
+    shares = np.minimum(limit / np.maximum(variances, limit), limits[..., None])
     return np.asarray((directions * shares[..., None, :]) @ np.swapaxes(directions, -1, -2))

@@ -135,9 +135,11 @@ class PoseTracker:
         self._tracks = [track for track in self._tracks if track.missed <= self._patience(track)]
 
     def _patience(self, track: Track) -> int:
-        """For how many frames a track may go unseen."""
-        limit = self._max_missing_frames + self._step
-        return limit if track.hits >= _TRIAL_FRAMES else min(limit, _TRIAL_FRAMES * self._step)
+        """For how many frames a track may go unseen, at least from one frame looked at to the next."""
+        limit = self._max_missing_frames
+        if track.hits < _TRIAL_FRAMES:
+            limit = min(limit, _TRIAL_FRAMES * self._step)
+        return max(limit, self._step)
 
     def _gains(
         self,
