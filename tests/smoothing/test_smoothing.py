@@ -75,7 +75,7 @@ class TestOneEuro:
         step[3] = 4.0
         smoother.update(person(start), 0.0)
         moved = smoother.update(person(start + step, covariances=covariances), 1 / FPS).keypoints[0, 3] - 50
-        assert 0 < moved[0] < 0.2 * moved[1]
+        assert 0 < moved[0] < 0.3 * moved[1]
 
     def test_people_are_kept_apart_and_forgotten(self):
         smoother = OneEuroSmoother(max_gap_s=0.2)
@@ -212,8 +212,8 @@ def test_noise_and_jitter_shrink_on_a_walk(benchmark_smoothing):
         for method in benchmark_smoothing.METHODS
     }
     raw_error, raw_acceleration = figures["none"]
-    assert figures["One-Euro"][0] < raw_error
-    assert figures["One-Euro"][1] < 0.45 * raw_acceleration
+    assert figures["One-Euro"][0] < 0.8 * raw_error
+    assert figures["One-Euro"][1] < 0.5 * raw_acceleration
     assert figures["Savitzky-Golay"][0] < 0.6 * raw_error
     assert figures["Savitzky-Golay"][1] < 0.25 * raw_acceleration
     for method in ("One-Euro", "Savitzky-Golay"):

@@ -131,7 +131,7 @@ class _Recording:
 
     def smooth(self, window_s: float, degree: int) -> NDArray[np.float64]:
         """(T, K, 2): the value at each frame of the polynomial fitted to the window about it."""
-        trust = np.where(self.seen, score_trust(self.scores), 0)
+        trust = np.where(self.seen, np.square(score_trust(self.scores)), 0)
         weights = np.where(self.filled, _FILLED_TRUST, trust)[..., None] / self.variances  # (T, K, 2)
         result = self.keypoints.copy()
         half = window_s / 2 * (1 + 1e-6)

@@ -20,7 +20,7 @@ from wholepose.smoothing.trust import gain_matrices, score_trust, usual_variance
 _BODY_SPEED_GAIN = 4.0  # times that of a keypoint: the median of many needs less smoothing
 _BODY_VELOCITY_CUTOFF_HZ = 3.0
 _FEWEST_KEYPOINTS = 4
-_SURE = 0.5  # of the trust in a score
+_SURE = 0.7  # of the trust in a score
 
 
 @dataclass
@@ -45,7 +45,7 @@ class OneEuroSmoother:
         self,
         *,
         min_cutoff_hz: float = 1.5,
-        speed_gain: float = 8.0,
+        speed_gain: float = 10.0,
         velocity_cutoff_hz: float = 3.0,
         max_gap_s: float = 0.5,
     ) -> None:

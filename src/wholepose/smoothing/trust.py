@@ -10,8 +10,8 @@ _SURE_SCORE = 0.7
 
 
 def score_trust(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(...) in [0, 1] of (...) scores: the square of the score as a share of a sure one's."""
-    return np.asarray(np.square(np.minimum(scores.astype(np.float64) / _SURE_SCORE, 1)))
+    """(...) in [0, 1] of (...) scores: the score as a share of a sure one's."""
+    return np.asarray(np.minimum(scores.astype(np.float64) / _SURE_SCORE, 1))
 
 
 def usual_variance(covariances: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -37,8 +37,8 @@ def gain_matrices(
 ) -> NDArray[np.float64]:
     """How much of a step to take, by direction.
 
-    Along a direction in which a keypoint is twice as uncertain as usual, it goes half the way; where it is surer
-    than usual, all of it. Score and covariance mostly tell of the same doubt: the lower of the two counts, once.
+    Along a direction in which a keypoint's standard deviation is twice the usual, it goes half the way; where it is
+    surer than usual, all of it. Score and covariance mostly tell of the same doubt: the lower of the two counts, once.
 
     Args:
         covariances: (N, K, 2, 2) px^2.
@@ -50,5 +50,5 @@ def gain_matrices(
     """
     variances, directions = np.linalg.eigh(covariances.astype(np.float64))
     limit = usual[:, None, None]
-    shares = np.minimum(limit / np.maximum(variances, limit), limits[..., None])
+    shares = np.minimum(np.sqrt(limit / np.maximum(variances, limit)), limits[..., None])
     return np.asarray((directions * shares[..., None, :]) @ np.swapaxes(directions, -1, -2))
