@@ -190,15 +190,14 @@ class Tailor:
         dip = (
             np.maximum(0.0, open_front + 0.03 - 0.9 * np.abs(rest[:, 0])) * 1.3
             if vee
-            else np.full(len(rest), open_front)
+            else open_front * np.clip(1.2 - np.square(rest[:, 0] / 0.1), 0, 1)
         )
         if open_front == 0.0 and generator.random() < 0.3:
             line = line + 0.06  # a polo neck
         neck = (line - dip * front - rest[:, 2]) * 0.8
         if sleeve < 0:  # straps leave the shoulders bare
             neck = np.minimum(neck, 0.175 - np.abs(rest[:, 0]) + 0.6 * np.maximum(0.55 - rest[:, 2], 0))
-        inside = np.minimum(neck, rest[:, 2] - hem)
-        inside = self._cut_arms(inside, sleeve)
+        inside = self._cut(neck, rest[:, 2] - hem, sleeve)
         flare = 0.0 if loose < 0.005 else generator.uniform(0, 0.5)
         offset = loose * (1 + flare * np.clip((0.45 - rest[:, 2]) / 0.3, 0, 1))
         offset = offset + 0.4 * loose * self._atlas.arm * np.clip(self._atlas.along_arm, 0, 1.2)
@@ -208,8 +207,8 @@ class Tailor:
     def jacket(self, generator: np.random.Generator) -> Garment:
         """A jacket or hoodie over the rest, long sleeves, sometimes open."""
         rest = self._atlas.rest
-        inside = np.minimum(0.735 + 0.5 * rest[:, 1] - rest[:, 2], rest[:, 2] - generator.uniform(-0.02, 0.16))
-        inside = self._cut_arms(inside, 1.97)
+        neck = 0.735 + 0.5 * rest[:, 1] - rest[:, 2]
+        inside = self._cut(neck, rest[:, 2] - generator.uniform(-0.02, 0.16), 1.97)
         if generator.random() < 0.45:
             width = generator.uniform(0.01, 0.07)
             widening = generator.uniform(0, 0.15)
@@ -298,10 +297,11 @@ class Tailor:
         garment.shift = shift
         return garment
 
-    def _cut_arms(self, inside: Field, sleeve: float) -> Field:
-        # Arms hang below hems and above necklines: there only the sleeve counts. A soft change keeps cut lines smooth.
-        share = np.clip((self._atlas.arm - 0.1) / 0.5, 0, 1)
-        inside = (1 - share) * inside + share * np.maximum(inside, 0.06)
+    def _cut(self, neck: NDArray[np.floating], hem: NDArray[np.floating], sleeve: float) -> Field:
+        """Cuts at the neckline, at the hem, which does not count for arms that hang below it, and at the sleeves."""
+        share = np.clip((self._atlas.arm - 0.1) / 0.5, 0, 1)  # a soft change keeps cut lines smooth
+        hem = (1 - share) * hem + share * np.maximum(hem, 0.06)
+        inside = np.minimum(neck, hem)
         end = (sleeve - self._atlas.along_arm) * 0.3
         return np.asarray(np.where(self._atlas.arm > 0.25, np.minimum(inside, end), inside), np.float32)
 

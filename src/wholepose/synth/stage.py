@@ -66,13 +66,25 @@ def draw_stage(
         people.append(
             casting.build(identity, pose, expression, person=number, place=place, turn=about([0, 0, 1], float(yaw)))
         )
+    camera = draw_camera(generator, people, size, framing)
+    people = _not_in_the_way(people, camera)
     things: list[Surface] = []
     for person in people:
         things += _belongings(generator, person)
-    camera = draw_camera(generator, people, size, framing)
     if generator.random() < 0.16:
         things += _occluders(generator, people[0], camera)
     return Stage(people, things, camera, draw_light(generator))
+
+
+def _not_in_the_way(people: list[Person], camera: Camera) -> list[Person]:
+    """Leaves out people who stand right before the camera, and numbers the others anew."""
+    _, depths = camera.project(np.stack([person.keypoints[19] for person in people]))
+    kept = [person for person, depth in zip(people, depths, strict=True) if depth > max(0.5, 0.5 * depths[0])]
+    kept = kept if kept and kept[0] is people[0] else [people[0], *kept]
+    for number, person in enumerate(kept):
+        for surface in person.surfaces:
+            surface.person = number
+    return kept
 
 
 def _free_place(
