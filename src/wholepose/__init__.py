@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Skeleton,
         get_skeleton,
     )
+    from wholepose.videos import Frame, VideoWriter, open_video
 
     __version__: str
 
@@ -67,6 +68,7 @@ _EXPORTS = {
         "Skeleton",
         "get_skeleton",
     ),
+    "videos": ("Frame", "VideoWriter", "open_video"),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 
@@ -83,6 +85,7 @@ __all__ = [
     "AnnotationError",
     "ConfigError",
     "Detections",
+    "Frame",
     "ImageError",
     "ImageLimits",
     "PersonDetector",
@@ -90,6 +93,7 @@ __all__ = [
     "Poses",
     "Skeleton",
     "VideoError",
+    "VideoWriter",
     "WeightsError",
     "WholeposeError",
     "__version__",
@@ -98,6 +102,7 @@ __all__ = [
     "load_detector",
     "load_image",
     "load_runtime",
+    "open_video",
     "read_poses",
     "save_image",
     "whole_image_box",
