@@ -19,6 +19,7 @@ def test_learns_drawn_figures(tmp_path, figures, tiny):
     config = tiny(figures, figures, augment=NO_AUGMENTATION, epochs=20, evaluate_every=20)
     config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, lr=4e-3))
     outcome = Trainer(config, tmp_path / "run", device="cpu").fit()
+    assert outcome.finished
     assert outcome.best_ap > 0.6
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     losses = [line["heatmap_loss"] for line in lines if line["mode"] == "train"]
@@ -38,7 +39,7 @@ def test_overfits_32_people_of_coco(tmp_path, shared, tiny):
     document["images"] = [image for image in document["images"] if image["id"] in used]
     annotations = tmp_path / "people.json"
     annotations.write_text(json.dumps(document))
-    config = tiny(annotations, annotations, augment=NO_AUGMENTATION, epochs=150, evaluate_every=50, batch_size=16)
+    config = tiny(annotations, annotations, augment=NO_AUGMENTATION, epochs=100, evaluate_every=50, batch_size=16)
     part = SetConfig(str(annotations), images=str(folder))
     config = dataclasses.replace(
         config,
@@ -50,5 +51,6 @@ def test_overfits_32_people_of_coco(tmp_path, shared, tiny):
     )
     began = time.process_time()
     outcome = Trainer(config, tmp_path / "run", device="cpu").fit()
+    assert outcome.finished
     assert outcome.best_ap >= 0.9
     assert time.process_time() - began < 300
