@@ -215,6 +215,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=70)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", type=Path, help="weights of an earlier run to start from (its average.pth)")
+    parser.add_argument("--large-only", action="store_true", help="leave out the small crops")
     parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads; all cores when 0")
     options = parser.parse_args()
     options.run.mkdir(parents=True, exist_ok=True)
@@ -258,7 +259,7 @@ def main() -> None:
     running = 0.0
     report = save = started
     while (done := (time.monotonic() - started) / (60 * options.minutes)) < 1:
-        _, size, sigma, count = next(stage for stage in STAGES if done < stage[0])
+        _, size, sigma, count = STAGES[-1] if options.large_only else next(s for s in STAGES if done < s[0])
         state.update(size=size, batch=count)
         crops, points, weights = ready.get()
         if crops.shape[1:3] != size:
