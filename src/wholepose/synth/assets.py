@@ -18,8 +18,9 @@ from PIL import Image
 
 from wholepose.errors import ConfigError
 
-_LARGEST_TEXTURE = 512
-"""Textures are halved down to this side: no picture shows more of a garment."""
+_LARGEST_TEXTURE = {"clothes": 512, "hair": 512}
+_LARGEST_OTHER_TEXTURE = 128
+"""Textures are halved down to these sides: no picture shows more of a garment, let alone of a brow."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,7 +129,8 @@ class AssetFolder:
 def _read_asset(folder: Path, entry: dict[str, Any]) -> Asset:
     faces, corners, texture_points = _read_obj(folder / entry["obj"])
     anchors, weights, offsets, scales = _read_mhclo(folder / entry["mhclo"])
-    texture = _read_texture(folder / entry["diffuse"], _LARGEST_TEXTURE) if entry.get("diffuse") else None
+    largest = _LARGEST_TEXTURE.get(str(entry["type"]), _LARGEST_OTHER_TEXTURE)
+    texture = _read_texture(folder / entry["diffuse"], largest) if entry.get("diffuse") else None
     return Asset(
         name=str(entry["name"]),
         kind=str(entry["type"]),

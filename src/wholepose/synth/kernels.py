@@ -96,6 +96,7 @@ def render(
     out_color: wp.array2d(dtype=wp.vec4),
     out_ambient: wp.array2d(dtype=wp.vec3),
     out_sky: wp.array2d(dtype=float),
+    out_sun: wp.array2d(dtype=float),
     out_shadow: wp.array2d(dtype=float),
     out_person: wp.array2d(dtype=int),
     out_material: wp.array2d(dtype=int),
@@ -126,6 +127,7 @@ def render(
     shaded_ambient = wp.vec3(0.0, 0.0, 0.0)
     total_ambient = wp.vec3(0.0, 0.0, 0.0)
     pixel_sky = float(-1.0)
+    pixel_sun = float(-1.0)
     shaded_normal = wp.vec3(0.0, 0.0, 0.0)
     ground_shade = float(-1.0)
     last_person = int(-1)
@@ -249,18 +251,19 @@ def render(
             ambient = light.sky * up + light.bounce * (1.0 - up)
             ambient = ambient * wp.max(1.0 + wp.dot(normal, light.side), 0.15)
             pixel_sky = open_sky
-            direct = light.sun_color * (wp.max(facing, 0.0) * lit)
+            pixel_sun = lit
+            direct = light.sun_color * wp.max(facing, 0.0)
             color = wp.cw_mul(albedo, direct)
             dull = wp.cw_mul(albedo, ambient)
             if soft > 0.0 and facing > 0.0:  # blood under the skin reddens the edge of light
-                edge = lit * wp.max(0.0, 0.35 - wp.abs(facing - 0.2)) * soft
+                edge = wp.max(0.0, 0.35 - wp.abs(facing - 0.2)) * soft
                 color = color + wp.cw_mul(wp.cw_mul(albedo, light.sun_color), wp.vec3(0.55, 0.1, 0.05)) * edge
             specular = materials[m, 12]
             if specular > 0.0:
                 half = wp.normalize(light.sun - ray)
                 gloss = wp.pow(wp.max(wp.dot(normal, half), 0.0), materials[m, 13])
                 rim = wp.pow(1.0 - wp.max(-wp.dot(normal, ray), 0.0), 5.0)
-                color = color + light.sun_color * (specular * gloss * lit * wp.max(facing, 0.0))
+                color = color + light.sun_color * (specular * gloss * wp.max(facing, 0.0))
                 dull = dull + ambient * (specular * 0.5 * rim)
             shaded = m
             shaded_color = color
@@ -311,6 +314,7 @@ def render(
     out_ambient[i, j] = total_ambient
     if refine == 0:
         out_sky[i, j] = pixel_sky
+        out_sun[i, j] = pixel_sun
         out_shadow[i, j] = ground_shade
         out_person[i, j] = last_person
         out_material[i, j] = last_material

@@ -315,7 +315,7 @@ def _hide_stray_points(
     box: tuple[float, float, float, float],
 ) -> None:
     """Calls seen points hidden where no pixel of their person shows nearby: thinner than a pixel, or behind hair."""
-    reach = int(0.02 * max(box[2] - box[0], box[3] - box[1])) + 1
+    reach = int(0.03 * max(box[2] - box[0], box[3] - box[1]))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     near = np.asarray(cv2.dilate(mask.astype(np.uint8), disc))
     seen = np.flatnonzero(visibility == 2)

@@ -224,6 +224,7 @@ class Scene:
         color = wp.empty((height, width), dtype=wp.vec4, device=self._device)
         ambient = wp.empty((height, width), dtype=wp.vec3, device=self._device)
         sky = wp.empty((height, width), dtype=wp.float32, device=self._device)
+        sun = wp.empty((height, width), dtype=wp.float32, device=self._device)
         shadow = wp.empty((height, width), dtype=wp.float32, device=self._device)
         person = wp.empty((height, width), dtype=wp.int32, device=self._device)
         material = wp.empty((height, width), dtype=wp.int32, device=self._device)
@@ -252,6 +253,7 @@ class Scene:
                     color,
                     ambient,
                     sky,
+                    sun,
                     shadow,
                     person,
                     material,
@@ -260,9 +262,10 @@ class Scene:
                 device=self._device,
             )
         pixels = color.numpy()
-        # Two rays to the sky a pixel are noisy; over a few pixels they are not.
+        # One ray to the sun and two to the sky a pixel are noisy; over a few pixels they are not.
         width_px = 3 if min(size) < 320 else 5
-        lit = pixels[..., :3] + ambient.numpy() * _spread(sky.numpy(), width_px)[..., None]
+        lit = pixels[..., :3] * _spread(sun.numpy(), 3)[..., None]
+        lit = lit + ambient.numpy() * _spread(sky.numpy(), width_px)[..., None]
         return Layers(lit, pixels[..., 3], _spread(shadow.numpy(), 5), person.numpy())
 
     def seen(
