@@ -19,12 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 from wholepose.detectors import PersonDetector, load_detector
 from wholepose.errors import ConfigError
 from wholepose.geometry import (
+    BOX_PADDING,
     Protocol,
     check_boxes,
     crop_image,
     crop_matrices,
     crop_regions,
     invert_affine,
+    oks_nms,
     transform_points,
 )
 from wholepose.images import check_image
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
 
 MAX_BOX_COORDINATE_PX = 1e6
 """Boxes may reach beyond the image, but not beyond this: float32 then no longer tells a tenth of a pixel."""
+
+
+REPEAT_OKS = 0.8
+"""People more alike than this are one person; two who stand side by side seldom pass 0.6."""
 
 
 def whole_image_box(image: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -70,6 +76,24 @@ def check_person_boxes(boxes: ArrayLike) -> NDArray[np.float32]:
     rounded = checked.astype(np.float32)
     check_boxes(rounded)  # a box far away and less than a rounding step wide
     return rounded
+
+
+def without_repeats(poses: Poses) -> Poses:
+    """Leaves out people that a detector found twice.
+
+    Detectors box a person who fills the picture more than once; the model then answers the same person each time. Of
+    people whose keypoints are alike (object keypoint similarity over ``REPEAT_OKS``, against the area of the padded
+    boxes) the best scored one stays.
+
+    Args:
+        poses: N people of one image.
+
+    Returns:
+        Those that stay, in the same order.
+    """
+    areas = (poses.boxes[:, 2:] - poses.boxes[:, :2]).prod(axis=1) * BOX_PADDING**2
+    kept = oks_nms(poses.keypoints, poses.instance_scores(), areas, poses.skeleton.sigmas, REPEAT_OKS)
+    return poses[np.sort(kept)]
 
 
 class PoseEstimator:
@@ -157,7 +181,7 @@ class PoseEstimator:
             flip_test: Average with the mirrored crops: half as fast, a little better.
 
         Returns:
-            N people, in the order of the boxes (of the detector: best first).
+            N people, in the order of the boxes; of the detector: best first, none twice (see ``without_repeats``).
 
         Raises:
             ConfigError: Neither boxes nor a detector are there.
@@ -204,7 +228,7 @@ class PoseEstimator:
         keypoints = transform_points(predictions.keypoints, back)
         linear = back[:, None, :, :2]
         covariances = linear @ predictions.covariances.astype(np.float64) @ np.swapaxes(linear, -1, -2)
-        return [
+        found = [
             Poses(
                 keypoints=keypoints[owners == index],
                 scores=predictions.scores[owners == index].clip(0, 1),
@@ -215,6 +239,10 @@ class PoseEstimator:
                 raw_scores=predictions.scores[owners == index],
             )
             for index in range(len(images))
+        ]
+        return [
+            without_repeats(poses) if boxes is None or boxes[index] is None else poses
+            for index, poses in enumerate(found)
         ]
 
     def predict_video(

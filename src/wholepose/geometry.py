@@ -83,8 +83,8 @@ def crop_regions(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Grows boxes to the shape of the model's input.
 
-    Each box is widened or heightened about its middle to the aspect ratio, then its sides are multiplied by the padding.
-    Nothing is clipped to the image.
+    Each box is widened or heightened about its middle to the aspect ratio, then its sides are multiplied by the
+    padding. Nothing is clipped to the image.
 
     Args:
         boxes: (N, 4) xyxy pixels.
@@ -111,14 +111,15 @@ def crop_matrices(
 ) -> NDArray[np.float64]:
     """Affine maps from image pixels to crop pixels.
 
-    The middle of the region lands on (width / 2, height / 2) of the crop, and the width of the region fills the width of
-    the crop; the height follows by the same factor.
+    The middle of the region lands on (width / 2, height / 2) of the crop, and the width of the region fills the width
+    of the crop; the height follows by the same factor.
 
     Args:
         centers: (N, 2) middles of the regions, (x, y) pixels.
         sizes: (N, 2) sides of the regions, (height, width) pixels.
         crop_size: (height, width) of the crop in pixels.
-        rotations_deg: (N,) or one number; the region is turned by this before cropping, positive clockwise on the screen.
+        rotations_deg: (N,) or one number; the region is turned by this before cropping, positive clockwise on the
+            screen.
         protocol: ``"mmpose0"`` rounds the three points that define a map to float32, as the reference does, which
             moves a turned crop by up to a thousandth of a pixel.
 

@@ -33,8 +33,8 @@ class Decoded:
     Attributes:
         coordinates: (N, K, 2) float32 (x, y) in heatmap cells; (-1, -1) where the map has no positive value.
         scores: (N, K) float32, the raw peaks, which may exceed 1.
-        covariances: (N, K, 2, 2) float32 in cells^2: the inverse of the negative Hessian of the log heatmap at the peak.
-            Where that is not positive definite, the spread of a uniform guess over the map.
+        covariances: (N, K, 2, 2) float32 in cells^2: the inverse of the negative Hessian of the log heatmap at the
+            peak. Where that is not positive definite, the spread of a uniform guess over the map.
     """
 
     coordinates: NDArray[np.float32]
@@ -59,8 +59,8 @@ def encode(
         heatmap_size: (h, w) in cells.
         stride: Crop pixels a cell.
         sigma: Standard deviation in cells.
-        protocol: ``"default"``: a visibility below 0.35 is unlabelled, all others weigh 1. ``"mmpose0"``: the visibility
-            is the weight, and from 0.5 downwards the target is empty.
+        protocol: ``"default"``: a visibility below 0.35 is unlabelled, all others weigh 1. ``"mmpose0"``: the
+            visibility is the weight, and from 0.5 downwards the target is empty.
 
     Returns:
         Targets (..., K, h, w) float32 and weights (..., K) float32. The weight is 0 where the keypoint is unlabelled or

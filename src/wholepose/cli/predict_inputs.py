@@ -129,6 +129,13 @@ class People:
     whole_image: bool = False
     max_people: int | None = None
 
+    @property
+    def searches(self) -> bool:
+        """A detector looks at the pictures, and may find somebody twice; a file of boxes says what is wanted."""
+        from wholepose.detectors import NamedPersonDetector
+
+        return self.detector is not None and not isinstance(self.detector, NamedPersonDetector)
+
     def find(self, picture: Picture, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Gives a picture's people.
 

@@ -101,9 +101,13 @@ class _Batch:
             or sum(image.shape[0] * image.shape[1] for image in self.images) >= _MAX_PIXELS
         )
 
-    def predict(self) -> list[tuple[Picture, NDArray[np.uint8], Poses]]:
-        """Predicts what waits, and forgets it."""
+    def predict(self, *, distinct: bool) -> list[tuple[Picture, NDArray[np.uint8], Poses]]:
+        """Predicts what waits, and forgets it; leaves out repeated people where they should be distinct."""
+        from wholepose.estimator import without_repeats
+
         poses = self._estimator.predict_batch(self.images, self._boxes, self._scores, flip_test=self._flip_test)
+        if distinct:
+            poses = [without_repeats(each) for each in poses]
         done = list(zip(self.pictures, self.images, poses, strict=True))
         self._clear()
         return done
@@ -118,7 +122,7 @@ def _write_batch(
     advance: Callable[[], object],
 ) -> None:
     """Predicts a batch and writes the results of each of its pictures."""
-    for picture, image, poses in batch.predict():
+    for picture, image, poses in batch.predict(distinct=people.searches):
         try:
             writer.write(picture, (image.shape[0], image.shape[1]), poses)
             if drawer is not None:
