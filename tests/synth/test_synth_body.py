@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from wholepose.synth.body import BODY_VERTICES, Body
+from wholepose.errors import ConfigError
+from wholepose.synth.body import BODY_VERTICES, Body, load_body
+from wholepose.synth.build import FORMAT
 from wholepose.synth.hands import HandShapes
 from wholepose.synth.posing import KINDS, Poser
 from wholepose.synth.rotations import about, between, from_vector, mirrored, to_vector
@@ -95,3 +97,10 @@ def test_rotations():
         np.testing.assert_allclose(between(a, b) @ a / np.linalg.norm(a), b / np.linalg.norm(b), atol=1e-9)
     np.testing.assert_allclose(between([1, 0, 0], [-1, 0, 0]) @ [1, 0, 0], [-1, 0, 0], atol=1e-9)
     np.testing.assert_allclose(mirrored(about([0, 0, 1], 30)), about([0, 0, 1], -30), atol=1e-12)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"not a zip"])
+def test_damaged_body_file_is_named(tmp_path, content):
+    (tmp_path / f"body_{FORMAT}.npz").write_bytes(content)
+    with pytest.raises(ConfigError, match="is damaged"):
+        load_body(tmp_path)

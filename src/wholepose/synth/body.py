@@ -8,6 +8,7 @@ Convention:
 from __future__ import annotations
 
 import functools
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wholepose.errors import ConfigError
 from wholepose.synth import meshes
 from wholepose.synth.build import FORMAT, build_body
 from wholepose.synth.shapes import phenotype_weights
+from wholepose.weights.locks import exclusive
 
 BODY_VERTICES = 13380
 """The first vertices of the mesh are the skin; helpers for garments, eyes, teeth and hair follow."""
@@ -168,10 +171,19 @@ _CROWN, _CHIN = 881, 747
 def load_body(folder: Path) -> Body:
     """Loads the body from a cache folder; the first use builds it there, which takes two minutes.
 
+    Of several processes that come first, one builds and the others wait for it.
+
     Raises:
-        ConfigError: It has to be built and anny is not installed.
+        ConfigError: It has to be built and anny is not installed, or the file is damaged.
+        OSError: The folder cannot be written.
     """
     path = folder / f"body_{FORMAT}.npz"
     if not path.is_file():
-        build_body(path)
-    return Body(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(path.with_suffix(".lock")):
+            if not path.is_file():
+                build_body(path)
+    try:
+        return Body(path)
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise ConfigError(f"{path} is damaged ({error}); delete it and it is built anew") from error
