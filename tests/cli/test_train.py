@@ -11,7 +11,15 @@ import pytest
 
 from wholepose.cli.main import main
 
-pytest.importorskip("torch", reason="needs the [train] extra")
+torch = pytest.importorskip("torch", reason="needs the [train] extra")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def test_list_and_describe(capsys):
