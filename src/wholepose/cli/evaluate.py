@@ -8,7 +8,6 @@ keypoint is, and whether scores mean what they say; with 95 % intervals over ima
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -176,7 +175,7 @@ def make_settings(options: argparse.Namespace, **known: Any) -> Settings:
     from wholepose.evaluation.report import Settings
 
     return Settings(
-        command=shlex.join(["wholepose", *sys.argv[1:]]),
+        command=options.command_line,
         annotations=str(options.data),
         flip_test=options.flip_test,
         suppression=options.nms or ("none" if known.get("results") else "hard"),

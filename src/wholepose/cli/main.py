@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help(sys.stderr)
         return 2
+    options.command_line = shlex.join(["wholepose", *words])
     return _run(modules[options.command].run, options)
 
 
@@ -111,6 +113,10 @@ def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
         _say(f"{where}{error.strerror or error}")
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was stdout that could not be written
+            _drop_stdout()
         return 1
     except KeyboardInterrupt:
         _say("interrupted")
@@ -154,6 +160,10 @@ def entry_point() -> None:
         code = main()
         sys.stdout.flush()  # here, since Python's own flush at the end complains where the reader is gone
     except BrokenPipeError:  # also while help is printed
+        _drop_stdout()
+        code = code or 1
+    except OSError as error:
+        _say(f"the output could not be written: {error.strerror}")
         _drop_stdout()
         code = code or 1
     sys.exit(code)
