@@ -19,20 +19,19 @@ from numpy.typing import ArrayLike, NDArray
 from wholepose.detectors import PersonDetector, load_detector
 from wholepose.errors import ConfigError
 from wholepose.geometry import (
-    BOX_PADDING,
     Protocol,
     check_boxes,
     crop_image,
     crop_matrices,
     crop_regions,
     invert_affine,
-    oks_nms,
     transform_points,
 )
 from wholepose.images import check_image
 from wholepose.poses import Poses
 from wholepose.runtimes import CropPredictions, Device, Precision, Runtime, RuntimeName, load_runtime
 from wholepose.skeletons import Skeleton, get_skeleton
+from wholepose.suppression import without_repeats
 from wholepose.weights import resolve
 
 if TYPE_CHECKING:
@@ -41,10 +40,6 @@ if TYPE_CHECKING:
 
 MAX_BOX_COORDINATE_PX = 1e6
 """Boxes may reach beyond the image, but not beyond this: float32 then no longer tells a tenth of a pixel."""
-
-
-REPEAT_OKS = 0.8
-"""People more alike than this are one person; two who stand side by side seldom pass 0.6."""
 
 
 def whole_image_box(image: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -76,24 +71,6 @@ def check_person_boxes(boxes: ArrayLike) -> NDArray[np.float32]:
     rounded = checked.astype(np.float32)
     check_boxes(rounded)  # a box far away and less than a rounding step wide
     return rounded
-
-
-def without_repeats(poses: Poses) -> Poses:
-    """Leaves out people that a detector found twice.
-
-    Detectors box a person who fills the picture more than once; the model then answers the same person each time. Of
-    people whose keypoints are alike (object keypoint similarity over ``REPEAT_OKS``, against the area of the padded
-    boxes) the best scored one stays.
-
-    Args:
-        poses: N people of one image.
-
-    Returns:
-        Those that stay, in the same order.
-    """
-    areas = (poses.boxes[:, 2:] - poses.boxes[:, :2]).prod(axis=1) * BOX_PADDING**2
-    kept = oks_nms(poses.keypoints, poses.instance_scores(), areas, poses.skeleton.sigmas, REPEAT_OKS)
-    return poses[np.sort(kept)]
 
 
 class PoseEstimator:

@@ -103,7 +103,7 @@ class _Batch:
 
     def predict(self, *, distinct: bool) -> list[tuple[Picture, NDArray[np.uint8], Poses]]:
         """Predicts what waits, and forgets it; leaves out repeated people where they should be distinct."""
-        from wholepose.estimator import without_repeats
+        from wholepose.suppression import without_repeats
 
         poses = self._estimator.predict_batch(self.images, self._boxes, self._scores, flip_test=self._flip_test)
         if distinct:

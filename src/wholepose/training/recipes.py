@@ -134,7 +134,7 @@ def halpe_hrnet_w32_256x192(data: Datasets) -> tuple[TrainConfig, ...]:
 
 
 def small_w24_slim_128x96(data: Datasets) -> tuple[TrainConfig, ...]:
-    """A network of 2.8 M parameters at 128x96, small enough to travel inside a package, from fresh weights.
+    """A network of 3.3 M parameters at 128x96, small enough to travel inside a package, from fresh weights.
 
     Command: ``wholepose train small_w24_slim_128x96 --data bodies.json '*3' hands.json faces.json --val dev.json --run
     RUN``; sets that label only a part of the body go together well. With a folder of official files: Halpe.

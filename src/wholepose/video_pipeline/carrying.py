@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wholepose.geometry import BOX_PADDING, clip_boxes, oks_nms
+from wholepose.geometry import clip_boxes
 from wholepose.poses import SCORE_FLOOR, Poses
 
 _BOX_MARGIN = 0.1  # of the keypoints' extent, on each side
 _FEWEST_KEYPOINTS = 4
 _LARGEST_CHANGE = 1.25  # of a carried box's side from one frame to the next
-_SAME_PERSON_OKS = 0.8  # as in pictures
 
 
 def carried_boxes(poses: Poses, image_size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -39,12 +38,3 @@ def carried_boxes(poses: Poses, image_size: tuple[int, int]) -> tuple[NDArray[np
     boxes = clip_boxes(boxes, image_size).astype(np.float32)
     inside = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
     return boxes[inside], poses.box_scores[inside]
-
-
-def without_repetitions(poses: Poses) -> Poses:
-    """The people of a frame, each once: two boxes may end up on the same person where people pass each other."""
-    if len(poses) < 2:
-        return poses
-    areas = (poses.boxes[:, 2:] - poses.boxes[:, :2]).prod(axis=1) * BOX_PADDING**2
-    kept = oks_nms(poses.keypoints, poses.instance_scores(), areas, poses.skeleton.sigmas, _SAME_PERSON_OKS)
-    return poses if len(kept) == len(poses) else poses[np.sort(kept)]

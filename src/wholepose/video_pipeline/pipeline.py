@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.poses import Poses
-from wholepose.video_pipeline.carrying import carried_boxes, without_repetitions
+from wholepose.suppression import without_repeats
+from wholepose.video_pipeline.carrying import carried_boxes
 from wholepose.video_pipeline.channels import Channel, Signal, StoppedError
 from wholepose.videos import Frame, VideoInfo, VideoReader
 
@@ -305,7 +306,7 @@ class _Pipeline:
                 people.append(found)
             images = [looked[place].frame.image for place in places]
             poses = self._predict(images, [boxes for boxes, _ in people], [scores for _, scores in people])
-            done.update(zip(places, poses if self._keep_all else map(without_repetitions, poses), strict=True))
+            done.update(zip(places, poses if self._keep_all else map(without_repeats, poses), strict=True))
         self._last = done[len(looked) - 1]
         return [done[place] for place in range(len(looked))]
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from wholepose.estimator import without_repeats
 from wholepose.poses import Poses
 from wholepose.skeletons import HALPE136
+from wholepose.suppression import without_repeats
 
 
 def crowd(offsets, box_scores):
