@@ -82,7 +82,7 @@ def test_crop_of_a_part_equals_crop_of_the_whole():
     wide[:, 35_000:35_400] = piece
     centers, sizes = crop_regions(np.array([[100.0, 40.0, 250.0, 260.0]]), 0.75)
     alone = crop_image(piece, crop_matrices(centers, sizes, (256, 192))[0], (256, 192))
-    within = crop_image(wide, crop_matrices(centers + [35_000, 0], sizes, (256, 192))[0], (256, 192))
+    within = crop_image(wide, crop_matrices(centers + np.array([35_000, 0]), sizes, (256, 192))[0], (256, 192))
     assert np.abs(alone.astype(int) - within).max() <= 1
     everything = crop_matrices(np.array([[20_000.0, 150.0]]), np.array([[60_000.0, 45_000.0]]), (256, 192))
     assert crop_image(wide, everything[0], (256, 192)).shape == (256, 192, 3)
