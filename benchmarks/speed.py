@@ -124,7 +124,7 @@ def network_rows() -> list[Row]:
     """HRNet-W48 at 384x288 with random weights: ONNX Runtime (decode inside) beside eager PyTorch."""
     import torch
 
-    from wholepose.export import export_onnx
+    from wholepose.export.exporter import export_onnx
     from wholepose.models.posenet import build_model
     from wholepose.runtimes import load_runtime
     from wholepose.weights import ModelCard

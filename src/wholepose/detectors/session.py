@@ -36,6 +36,8 @@ class DetectorSession:
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or _available_cores()
         options.inter_op_num_threads = 1
+        # Threads that spin after their work would take the cores from the pose model, which comes next.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has a dozen types without a base of their own
