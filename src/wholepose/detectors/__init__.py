@@ -53,8 +53,9 @@ def load_detector(
         raise ConfigError(f"the input size can only be chosen for the default detector, not for {text!r}")
     if text == "default":
         from wholepose.detectors.embedded import EmbeddedDetector
+        from wholepose.weights import resolve
 
-        return EmbeddedDetector(threshold=threshold, input_size=input_size, threads=threads)
+        return EmbeddedDetector(resolve("detector"), threshold=threshold, input_size=input_size, threads=threads)
     if text == "rtdetr" or text.startswith("rtdetr:"):
         from wholepose.detectors.rtdetr import RTDETR_DEFAULT, RtdetrDetector
 
