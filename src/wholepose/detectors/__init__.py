@@ -55,7 +55,7 @@ def load_detector(
         from wholepose.detectors.embedded import EmbeddedDetector
         from wholepose.weights import resolve
 
-        return EmbeddedDetector(resolve("detector"), threshold=threshold, input_size=input_size, threads=threads)
+        return EmbeddedDetector(threshold=threshold, input_size=input_size, threads=threads, path=resolve("detector"))
     if text == "rtdetr" or text.startswith("rtdetr:"):
         from wholepose.detectors.rtdetr import RTDETR_DEFAULT, RtdetrDetector
 
