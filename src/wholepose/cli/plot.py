@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wholepose.cli.predict_words import fraction
 from wholepose.errors import ConfigError
 
 _EPILOG = """\
@@ -35,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--angles", default=_ANGLES, metavar="NAMES", help=f"likewise; default: {_ANGLES}")
     parser.add_argument("--people", type=_numbers, metavar="IDS", help="track numbers; default: the 8 seen most often")
     parser.add_argument(
-        "--threshold", type=_fraction, default=0.3, metavar="S", help="smallest score of a keypoint; default: 0.3"
+        "--threshold", type=fraction, default=0.3, metavar="S", help="smallest score of a keypoint; default: 0.3"
     )
 
 
@@ -94,14 +95,3 @@ def _numbers(text: str) -> list[int]:
         return [int(number) for number in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"whole numbers with commas are needed, not {text!r}") from None
-
-
-def _fraction(text: str) -> float:
-    """Reads a number from 0 to 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, not {text!r}")
-    return number

@@ -1,4 +1,4 @@
-"""How ``wholepose predict`` reads the words after its options."""
+"""How ``wholepose predict`` and ``plot`` read the words after their options."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from wholepose.errors import WeightsError
+from wholepose.runtimes.base import available_cores
 from wholepose.weights.onnx_file import check_onnx_file
 
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4
@@ -34,7 +33,7 @@ class DetectorSession:
         self.metadata: Mapping[str, str] = check_onnx_file(path).metadata
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = threads or _available_cores()
+        options.intra_op_num_threads = threads or available_cores()
         options.inter_op_num_threads = 1
         # Threads that spin after their work would take the cores from the pose model, which comes next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -69,13 +68,6 @@ class DetectorSession:
         if not all(isinstance(output, np.ndarray) for output in outputs):
             raise WeightsError(f"{self.path}: an output is no array of numbers, so this is no person detector")
         return list(outputs)
-
-
-def _available_cores() -> int:
-    """Cores that this process may run on, which in a container are fewer than the machine has."""
-    with contextlib.suppress(AttributeError):  # only Linux knows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _first_line(error: Exception) -> str:

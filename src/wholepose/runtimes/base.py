@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -131,3 +133,10 @@ def predict_in_halves(
             continue
         start += size
     return parts[0] if len(parts) == 1 else CropPredictions.concatenate(parts)
+
+
+def available_cores() -> int:
+    """Cores that this process may run on, which in a container are fewer than the machine has."""
+    with contextlib.suppress(AttributeError):  # only Linux knows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from wholepose.runtimes.base import (
     CropPredictions,
     Device,
     Precision,
+    available_cores,
     check_crops,
     check_predictions,
     predict_in_halves,
@@ -67,7 +66,7 @@ class OnnxRuntime:
         check_onnx_file(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = threads or _available_cores()
+        options.intra_op_num_threads = threads or available_cores()
         options.inter_op_num_threads = 1
         # A plan of memory for each batch size costs a second arena (a fifth more memory) and saves no time.
         options.enable_mem_pattern = False
@@ -171,13 +170,6 @@ def _providers(device: Device) -> list[str]:
         raise ConfigError("device 'cuda': this ONNX Runtime has no CUDA: pip install onnxruntime-gpu, or choose 'cpu'")
     gpu = [_CUDA] if device != "cpu" and _CUDA in available else []
     return [*gpu, "CPUExecutionProvider"]
-
-
-def _available_cores() -> int:
-    """Cores that this process may run on, which in a container are fewer than the machine has."""
-    with contextlib.suppress(AttributeError):  # only Linux knows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_graph(session: onnxruntime.InferenceSession, card: ModelCard, num_keypoints: int, path: Path) -> bool:
