@@ -10,20 +10,34 @@ import onnx
 from onnx import TensorProto
 
 from wholepose.errors import WeightsError
+from wholepose.export.change import KeypointChange, keypoint_change
 from wholepose.export.decoding import HeatmapShape, add_decode
 from wholepose.export.graph import GraphBuilder
+from wholepose.export.half_weights import halve_weights
 from wholepose.export.network import add_network, add_network_with_flip_test
-from wholepose.export.verification import MAX_DIFFERENCE_PX, MAX_SCORE_DIFFERENCE, Comparison, compare
+from wholepose.export.verification import (
+    MAX_DIFFERENCE_PX,
+    MAX_SCORE_DIFFERENCE,
+    Comparison,
+    compare,
+    draw_pictures,
+)
 from wholepose.geometry import Protocol
 from wholepose.models.checkpoints import check_card
 from wholepose.models.folding import fold_batch_norms
 from wholepose.models.posenet import PoseNet
 from wholepose.outputs import atomic_path
+from wholepose.runtimes.base import CropPredictions
+from wholepose.runtimes.onnx import OnnxRuntime
 from wholepose.skeletons import get_skeleton
 from wholepose.weights.card import ModelCard
 
 OUTPUTS_KEY = "outputs"
 """Key in the file's metadata that says ``"keypoints"`` or ``"heatmaps"``."""
+
+
+_PICTURES = 8
+"""By which the effect of rounding is measured."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +47,24 @@ class ExportReport:
     Attributes:
         path: The file.
         size_bytes: Its size.
-        comparison: How far it is from PyTorch.
+        comparison: How far it is from PyTorch; with half weights, how far it was before they were rounded.
+        rounding: What rounding the weights changed on drawn pictures; None where they were not rounded.
     """
 
     path: Path
     size_bytes: int
     comparison: Comparison
+    rounding: KeypointChange | None = None
 
 
 def export_onnx(
-    model: PoseNet, card: ModelCard, path: str | Path, *, flip_test: bool = False, raw: bool = False
+    model: PoseNet,
+    card: ModelCard,
+    path: str | Path,
+    *,
+    flip_test: bool = False,
+    raw: bool = False,
+    half_weights: bool = False,
 ) -> ExportReport:
     """Writes a model as one ONNX file, and compares it with PyTorch in ONNX Runtime.
 
@@ -59,6 +81,7 @@ def export_onnx(
         path: The ``.onnx`` file; it appears only after the comparison.
         flip_test: What the graph does when the caller leaves ``flip_test`` out.
         raw: The graph ends in ``heatmaps`` (batch, K, H / 4, W / 4) instead, and has no flip test.
+        half_weights: Store the weights as float16, which halves the file; see ``halve_weights``.
 
     Returns:
         Size and differences.
@@ -66,7 +89,7 @@ def export_onnx(
     Raises:
         ValueError: ``flip_test`` and ``raw`` are both asked for.
         WeightsError: The card does not fit the model, or the file's answers differ from PyTorch's by more than 0.05 px
-            or a score of 0.001.
+            or a score of 0.001; or rounding the weights moves half of the keypoints by more than 0.05 px.
         OSError: The file cannot be written.
     """
     if flip_test and raw:
@@ -78,8 +101,10 @@ def export_onnx(
             f"{card.name}: the model gives {model.num_keypoints} keypoints, but {card.skeleton} has {num_keypoints}"
         )
     path = Path(path)
+    rounding = None
     with atomic_path(path) as temporary:
-        onnx.save(_build(model, card, flip_test, raw), temporary)
+        graph = _build(model, card, flip_test, raw)
+        onnx.save(graph, temporary)
         comparison = compare(model, card, temporary)
         if not (
             comparison.max_difference_px <= MAX_DIFFERENCE_PX
@@ -90,7 +115,21 @@ def export_onnx(
                 f"(at most {MAX_DIFFERENCE_PX}) and {comparison.max_score_difference:.2g} in score (at most "
                 f"{MAX_SCORE_DIFFERENCE}); try other versions of onnxruntime and torch, and report this"
             )
-    return ExportReport(path, path.stat().st_size, comparison)
+        if half_weights:
+            before = _predict_pictures(temporary)
+            onnx.save(halve_weights(graph), temporary)
+            rounding = keypoint_change(before, _predict_pictures(temporary))
+            if rounding.median_px > MAX_DIFFERENCE_PX:
+                raise WeightsError(
+                    f"{path}: not written: weights in half precision move half of the keypoints by more than "
+                    f"{rounding.median_px:.3f} px (at most {MAX_DIFFERENCE_PX}); export it with full weights"
+                )
+    return ExportReport(path, path.stat().st_size, comparison, rounding)
+
+
+def _predict_pictures(path: Path) -> CropPredictions:
+    runtime = OnnxRuntime(path, device="cpu")
+    return runtime.predict(draw_pictures(_PICTURES, runtime.card.input_size))
 
 
 def _build(model: PoseNet, card: ModelCard, flip_test: bool, raw: bool) -> onnx.ModelProto:
