@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wholepose.errors import ConfigError, require
 from wholepose.geometry import BOX_PADDING, crop_regions
+from wholepose.skeletons import HALPE136
 from wholepose.synth.assets import AssetFolder
 from wholepose.synth.backgrounds import Backgrounds
 from wholepose.synth.body import load_body
@@ -25,6 +26,9 @@ SMALLEST_AREA_PX = 24
 """A person of whom fewer pixels show is not annotated."""
 
 _CROP_FRAMINGS = {"full": 0.46, "group": 0.2, "knees": 0.12, "waist": 0.12, "chest": 0.07, "head": 0.03}
+
+MIN_DEPTH_M = 0.05
+"""Points nearer to the lens than this do not count for a box."""
 
 _ATTEMPTS = 3
 _LEAST_SEEN = 8
@@ -135,7 +139,7 @@ class SynthPeople:
         stage = draw_stage(generator, casting, self.size, count)
         return self.picture(generator, stage, self.size)
 
-    def sample_crop(self, index: int, *, padding: float = BOX_PADDING) -> SynthSample:
+    def sample_crop(self, index: int, *, padding: float = BOX_PADDING, part: str | None = None) -> SynthSample:
         """Draws crop number `index`: one person, framed as a person's box in a photo is cropped.
 
         The crop is black where it would reach beyond its photo, other people may stand around, and now and then only a
@@ -144,23 +148,28 @@ class SynthPeople:
         Args:
             index: Number of the crop.
             padding: How much larger than the box the crop is, on a side.
+            part: A part of the skeleton, such as ``"face"`` or ``"left_hand"``, to frame instead of the person.
 
         Returns:
             A sample with N = 1 whose image has this series' size.
         """
         for attempt in range(_ATTEMPTS):
-            sample = self._crop(np.random.default_rng([self.seed, index, 1, attempt]), padding)
+            sample = self._crop(np.random.default_rng([self.seed, index, 1, attempt]), padding, part)
             if (sample.visibility == 2).sum() >= _LEAST_SEEN or attempt == _ATTEMPTS - 1:
                 break
         return sample
 
-    def _crop(self, generator: np.random.Generator, padding: float) -> SynthSample:
+    def _crop(self, generator: np.random.Generator, padding: float, part: str | None) -> SynthSample:
         casting, _ = self.load()
         photo = (480, 640) if generator.random() < 0.6 else (640, 480)
         extra = int(generator.choice([0, 1, 2, 3], p=[0.74, 0.15, 0.07, 0.04]))
         framing = str(generator.choice(list(_CROP_FRAMINGS), p=list(_CROP_FRAMINGS.values())))
         stage = draw_stage(generator, casting, photo, 1 + extra, framing=framing)
         box = _projected_box(stage.people[0], stage.camera, photo)
+        if part is not None:
+            points, depth = stage.camera.project(stage.people[0].keypoints[list(HALPE136.parts[part])])
+            if (depth > MIN_DEPTH_M).all():
+                box = np.concatenate([points.min(axis=0), points.max(axis=0)])
         height, width = self.size
         centers, sizes = crop_regions(box[None], width / height, padding)
         factor = width / sizes[0, 1]
@@ -226,7 +235,7 @@ def _projected_box(person: Person, camera: Camera, photo: tuple[int, int]) -> ND
     """The box of a person in a photo (xyxy), cut at its edges."""
     points = np.concatenate([surface.vertices for surface in person.surfaces])
     pixels, depth = camera.project(points)
-    pixels = pixels[depth > 0.05]
+    pixels = pixels[depth > MIN_DEPTH_M]
     low = np.maximum(pixels.min(axis=0), -0.5)
     high = np.minimum(pixels.max(axis=0), np.array([photo[1], photo[0]]) - 0.5)
     high = np.maximum(high, low + 8)
