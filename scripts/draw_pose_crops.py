@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from wholepose.outputs import atomic_path
+from wholepose.skeletons import HALPE136
 from wholepose.synth import SynthPeople
 
 SHARD = 100
@@ -51,8 +52,7 @@ def draw(shard: int, painters: dict[tuple[int, int], SynthPeople], path: Path) -
         part = PARTS[index % len(PARTS)]
         sample = painters[SIZES[part]].sample_crop(index, padding=PADDINGS[part], part=part)
         kind = "body" if part is None else part
-        shown = {"body": slice(0, 20), "face": slice(26, 94), "left_hand": slice(94, 115), "right_hand": slice(115, 136)}
-        if len(sample) == 1 and (sample.visibility[0, shown[kind]] == 2).mean() > 0.3:
+        if len(sample) == 1 and (sample.visibility[0, list(HALPE136.parts[kind])] == 2).mean() > 0.3:
             for name, value in (
                 ("image", sample.image),
                 ("keypoints", sample.keypoints[0]),

@@ -1,0 +1,252 @@
+"""What scripts/train_pose.py learns from: labelled photos and drawn crops in memory, and batches of varied samples.
+
+Sets that label only some keypoints are mixed: what a set does not label weighs nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import queue
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from wholepose.evaluation.holdout import holdout_ids
+from wholepose.geometry import crop_matrices, crop_regions, transform_points
+from wholepose.skeletons import HALPE136
+
+LONGEST_PX = 420  # photos are kept so that a person's box is at most this high
+PHOTO_SETS = ("lspet", "lsp", "coco", "studio", "face68", "hand21")
+DRAWN = ("body", "face", "left_hand", "right_hand")
+SHARES = {
+    "clean": {"body": 0.7, "face": 0.12, "left_hand": 0.08, "right_hand": 0.08, "nobody": 0.02},
+    "default": {
+        "lspet": 0.4,
+        "lsp": 0.06,
+        "coco": 0.12,
+        "studio": 0.03,
+        "face68": 0.07,
+        "hand21": 0.06,
+        "body": 0.14,
+        "face": 0.04,
+        "left_hand": 0.03,
+        "right_hand": 0.03,
+        "nobody": 0.02,
+    },
+}
+"""Share of each set in a batch, by stage."""
+GROWTH = {"face68": 3.2, "face": 2.0, "hand21": 2.2, "left_hand": 2.0, "right_hand": 2.0}
+"""How much larger than its keypoints the box around a face or a hand may be."""
+UPPER = frozenset(range(11)) | {17, 18}
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A person in a photo: keypoints (136, 2) and box (4,) xyxy in its pixels, labelled (136,) bool."""
+
+    photo: np.ndarray
+    keypoints: np.ndarray
+    labelled: np.ndarray
+    box: np.ndarray
+
+
+@dataclass(eq=False)
+class Material:
+    """All there is to learn from.
+
+    Attributes:
+        people: By set, see SHARES.
+        held_out: People of LSP that nothing is learnt from.
+        backgrounds: Pictures without people.
+    """
+
+    people: dict[str, list[Labelled]] = field(default_factory=dict)
+    held_out: list[Labelled] = field(default_factory=list)
+    backgrounds: list[np.ndarray] = field(default_factory=list)
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+
+
+def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
+    """People of a set of labelled photos, and those of them that are held out."""
+    document = json.loads((folder / "train.json").read_text(encoding="utf-8"))
+    if document["categories"][0]["keypoints"] != list(HALPE136.keypoint_names):
+        raise SystemExit(f"{folder}: lists other keypoints than Halpe's 136")
+    held_out = holdout_ids([image["id"] for image in document["images"]]) if folder.name == "lsp" else frozenset()
+    files = {image["id"]: image["file_name"] for image in document["images"]}
+    rows: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for row in document["annotations"]:
+        keypoints = np.array(row.get("keypoints", []), dtype=np.float32).reshape(-1, 3)
+        x, y, width, height = row["bbox"]
+        if row.get("iscrowd") or row.get("suspect_left_right") or min(width, height) < 8:
+            continue
+        if len(keypoints) and keypoints[:, 2].any():
+            rows.setdefault(row["image_id"], []).append((keypoints, np.array([x, y, x + width, y + height])))
+    kept, left = [], []
+    for image_id, people in rows.items():
+        photo = read_rgb(folder / files[image_id])
+        factor = min(1.0, LONGEST_PX / max((box[2:] - box[:2]).max() for _, box in people))
+        if factor < 1:
+            photo = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        for keypoints, box in people:
+            person = Labelled(photo, keypoints[:, :2] * factor, keypoints[:, 2] > 0, box * factor)
+            (left if image_id in held_out else kept).append(person)
+    return kept, left
+
+
+def read_crops(folder: Path) -> dict[str, list[Labelled]]:
+    """The people that scripts/draw_pose_crops.py has drawn, by what was framed."""
+    people: dict[str, list[Labelled]] = {kind: [] for kind in DRAWN}
+    for path in sorted(folder.glob("*.npz")):
+        shard = np.load(path, allow_pickle=False)
+        for kind in DRAWN:
+            if f"{kind}_image" in shard:
+                columns = (shard[f"{kind}_{name}"] for name in ("image", "keypoints", "visibility", "box"))
+                for image, keypoints, visibility, box in zip(*columns, strict=True):
+                    people[kind].append(Labelled(image, keypoints, visibility > 0, box))
+    return people
+
+
+def read_material(stage: str, data: Path | None, crops: Path) -> Material:
+    """Everything of a stage; the clean one reads no photo at all."""
+    material = Material(people=read_crops(crops))
+    if stage == "default":
+        assert data is not None
+        for name in PHOTO_SETS:
+            material.people[name], left = read_photos(data / name)
+            material.held_out += left
+        for file in sorted((data / "negatives" / "images").iterdir())[::3]:
+            material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
+    else:
+        rng = np.random.default_rng(0)
+        for _ in range(300):  # clouds of colour
+            small = rng.uniform(0, 255, (*rng.integers(2, 40, 2), 3)).astype(np.uint8)
+            material.backgrounds.append(cv2.resize(small, (256, 256), interpolation=cv2.INTER_CUBIC))
+    return material
+
+
+def augmented(
+    person: Labelled, kind: str, background: np.ndarray | None, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One crop (H, W, 3) uint8, its keypoints (136, 2) in crop pixels and their weights (136,)."""
+    box = person.box.astype(np.float64)
+    keypoints, photo = person.keypoints.astype(np.float64), person.photo
+    if kind in GROWTH:
+        part = person.labelled
+        if kind in DRAWN:
+            part = np.zeros(136, dtype=bool)
+            part[list(HALPE136.parts[kind])] = True
+        box = np.concatenate([keypoints[part].min(0), keypoints[part].max(0)])
+        grow = np.exp(rng.uniform(np.log(0.95), np.log(GROWTH[kind])))
+    else:
+        body = np.flatnonzero(person.labelled)
+        if rng.random() < 0.3 and len(body) > 8:  # half a body
+            upper = rng.random() < 0.7
+            chosen = [k for k in body if (k in UPPER or k >= 26) == upper]
+            if len(chosen) > 2:
+                box = np.concatenate([keypoints[chosen].min(0), keypoints[chosen].max(0)])
+                box += np.array([-1, -1, 1, 1]) * 0.12 * (box[2:] - box[:2]).max()
+        grow = np.clip(rng.normal(1.0, 0.25), 0.65, 1.5)
+    centers, sizes = crop_regions(box[None], size[1] / size[0])
+    sizes = sizes * grow
+    centers = centers + rng.uniform(-0.1, 0.1, (1, 2)) * sizes[:, ::-1]
+    turn = np.clip(rng.normal(0, 30), -80, 80) if rng.random() < 0.6 else 0.0
+    matrix = crop_matrices(centers, sizes, size, turn)[0]
+    shrink = np.abs(np.linalg.det(matrix[:, :2])) ** 0.5
+    if shrink < 0.5 and rng.random() < 0.5:  # sometimes smooth, sometimes aliased, as photos come
+        photo = cv2.GaussianBlur(photo, (0, 0), 0.35 / shrink)
+    if background is not None:
+        crop = cv2.resize(background, (size[1], size[0]))
+        cv2.warpAffine(photo, matrix, (size[1], size[0]), crop, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
+    else:
+        crop = cv2.warpAffine(photo, matrix, (size[1], size[0]))
+    return recoloured(crop, rng), transform_points(keypoints, matrix), person.labelled.astype(np.float32)
+
+
+def recoloured(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast, colour cast, grey, blur, noise and something in the way."""
+    values = crop.astype(np.float32)
+    if rng.random() < 0.7:
+        values = (values - 128) * rng.uniform(0.6, 1.4) + np.float32(128 + rng.uniform(-35, 35))
+        values += rng.uniform(-14, 14, 3).astype(np.float32)
+    if rng.random() < 0.1:
+        values = np.repeat(values.mean(2, keepdims=True), 3, 2)
+    if rng.random() < 0.15:
+        values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.5, 1.6))
+    if rng.random() < 0.15:
+        values = values + rng.standard_normal(values.shape, dtype=np.float32) * np.float32(rng.uniform(2, 14))
+    if rng.random() < 0.15:
+        height, width = crop.shape[:2]
+        h, w = int(height * rng.uniform(0.08, 0.3)), int(width * rng.uniform(0.08, 0.35))
+        y, x = rng.integers(0, height - h), rng.integers(0, width - w)
+        values[y : y + h, x : x + w] = rng.uniform(0, 255, 3)
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def nobody(background: np.ndarray, size: tuple[int, int], rng: np.random.Generator):
+    """A crop without a person: every keypoint counts, none is there."""
+    height = int(rng.integers(96, 257))
+    width = min(256, height * size[1] // size[0])
+    y, x = rng.integers(0, 257 - height), rng.integers(0, 257 - width)
+    crop = cv2.resize(background[y : y + height, x : x + width], (size[1], size[0]))
+    return recoloured(crop, rng), np.full((136, 2), np.inf), np.ones(136, np.float32)
+
+
+def mirrored(crop: np.ndarray, keypoints: np.ndarray, weights: np.ndarray):
+    """The mirror image, left and right exchanged."""
+    keypoints = keypoints[HALPE136.flip_indices]
+    keypoints[:, 0] = crop.shape[1] - 1 - keypoints[:, 0]
+    return crop[:, ::-1], keypoints, weights[HALPE136.flip_indices]
+
+
+class Batches:
+    """Batches made in a thread beside training.
+
+    Args:
+        material: What to draw from.
+        shares: Of each set.
+        seed: Of the choices.
+    """
+
+    def __init__(self, material: Material, shares: dict[str, float], seed: int) -> None:
+        self._material, self._shares = (
+            material,
+            {k: v for k, v in shares.items() if k == "nobody" or material.people[k]},
+        )
+        self._rng = np.random.default_rng(seed)
+        self._wanted = ((128, 96), 32)
+        self._ready: queue.Queue = queue.Queue(maxsize=3)
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def next(self, size: tuple[int, int], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Crops (B, H, W, 3) uint8, keypoints (B, 136, 2) in crop pixels, weights (B, 136)."""
+        self._wanted = (size, count)
+        while True:
+            batch = self._ready.get()
+            if batch[0].shape[:3] == (count, *size):
+                return batch
+
+    def _fill(self) -> None:
+        names, shares = list(self._shares), np.array(list(self._shares.values()))
+        rng, backgrounds = self._rng, self._material.backgrounds
+        for _ in itertools.count():
+            size, count = self._wanted
+            samples = []
+            for name in rng.choice(names, count, p=shares / shares.sum()):
+                background = backgrounds[rng.integers(len(backgrounds))]
+                if name == "nobody":
+                    samples.append(nobody(background, size, rng))
+                    continue
+                people = self._material.people[name]
+                person = people[rng.integers(len(people))]
+                sample = augmented(person, name, background if rng.random() < 0.5 else None, size, rng)
+                samples.append(mirrored(*sample) if rng.random() < 0.5 else sample)
+            crops, keypoints, weights = zip(*samples, strict=True)
+            self._ready.put((np.stack(crops), np.stack(keypoints).astype(np.float32), np.stack(weights)))

@@ -1,0 +1,235 @@
+"""Trains the embedded pose models within a budget of minutes, on the CPU or a GPU.
+
+    python scripts/train_pose.py clean --crops runs/crops --run runs/clean --minutes 40
+    python scripts/train_pose.py default --crops runs/crops --data ../shared/data \\
+        --init runs/clean/average.safetensors --run runs/default --minutes 120
+
+The clean stage sees synthetic people alone; the default one goes on from it with labelled photos. The first part of the
+time goes to small crops, the rest to crops of the size that predicts; the learning rate falls on one cosine over the
+whole time. The same command goes on with a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from pose_samples import SHARES, Batches, Labelled, read_material
+
+from wholepose.geometry import crop_image, crop_matrices, crop_regions, transform_points
+from wholepose.heatmaps import decode
+from wholepose.models.checkpoints import load_checkpoint, save_model
+from wholepose.models.decode import normalize
+from wholepose.models.posenet import PoseNet, build_model
+from wholepose.outputs import atomic_path
+from wholepose.weights import ModelCard
+
+ARCH = "hrnet_w32_slim"
+SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma in cells, batch
+LIMBS = list(range(5, 17))
+RATE = 1.5e-3
+KERNEL = 11
+TERMS = {
+    "clean": "Apache-2.0",
+    "default": "research and private use: trained on photos of others, some for non-commercial research only",
+}
+
+
+@dataclass
+class Progress:
+    """How far a run is; goes into its checkpoint."""
+
+    step: int = 0
+    seen: int = 0
+    elapsed_s: float = 0.0
+
+
+class Run:
+    """Network, averaged network and optimiser, kept in one file that a later process goes on from."""
+
+    def __init__(self, options: argparse.Namespace, device: torch.device) -> None:
+        self.folder, self.device, self.stage = options.run, device, options.stage
+        self.model = build_model(ARCH, 136)
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        torch.nn.init.normal_(self.model.head.final_layer.weight, std=0.001)
+        if options.init:
+            load_checkpoint(self.model, options.init)
+        self.average = build_model(ARCH, 136)
+        self.average.load_state_dict(self.model.state_dict())
+        for network in (self.model, self.average):
+            network.to(device, memory_format=torch.channels_last)
+        self.average.eval()
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=RATE, weight_decay=1e-2)
+        self.progress = Progress()
+        if self.path.exists():
+            state = torch.load(self.path, weights_only=True, map_location=device)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.progress = Progress(**state["progress"])
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "state.pth"
+
+    def save(self) -> None:
+        """Keeps all that is needed to go on, and the averaged weights as a model file."""
+        state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimiser")}
+        with atomic_path(self.path) as temporary:
+            torch.save({**state, "progress": vars(self.progress)}, temporary)
+        card = ModelCard(
+            name=f"{ARCH}_256x192.halpe136_{self.stage}",
+            arch=ARCH,
+            skeleton="halpe136",
+            input_size=LARGE[0],
+            decode_kernel=KERNEL,
+            licence=TERMS[self.stage],
+            source=f"scripts/train_pose.py {self.stage}",
+            description="HRNet with DARK heatmaps, trained on a processor for its package; see docs/models.md.",
+            training_data=tuple(name for name in SHARES[self.stage]),
+        )
+        save_model(self.folder / "average.safetensors", self.average, card)
+
+    def learn(self, batch: tuple[np.ndarray, np.ndarray, np.ndarray], sigma: float, rate: float) -> float:
+        """One step; gives the loss."""
+        crops, points, weights = batch
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        size = crops.shape[1:3]
+        targets, weight = targets_of(
+            torch.from_numpy(points).to(self.device), torch.from_numpy(weights).to(self.device), size, sigma
+        )
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_fast_bf16(self.device)):
+            heatmaps = self.model(to_network(crops, self.device))
+        errors = (heatmaps.float() - targets).square().mean((2, 3)) * weight
+        loss = 1000 * (errors.sum(1) / weight.sum(1).clamp(min=1) ** 0.75).mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 20.0)
+        self.optimiser.step()
+        self.progress.step += 1
+        self.progress.seen += len(crops)
+        decay = min(0.999, (1 + self.progress.step) / (10 + self.progress.step))
+        with torch.no_grad():
+            for kept, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+                if kept.dtype.is_floating_point:
+                    kept.lerp_(new, 1 - decay)
+        return loss.item()
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 arithmetic is in the hardware; elsewhere it is many times slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()  # PyTorch has no public name for it
+
+
+def targets_of(points: torch.Tensor, weights: torch.Tensor, size: tuple[int, int], sigma: float):
+    """Gaussian targets (B, K, h, w) and weights (B, K), 0 for what lies outside the crop; nothing where infinite."""
+    height, width = size[0] // 4, size[1] // 4
+    cells = points / 4
+    device = points.device
+    x = torch.exp(-((torch.arange(width, device=device) - cells[..., 0, None]) ** 2) / (2 * sigma**2))
+    y = torch.exp(-((torch.arange(height, device=device) - cells[..., 1, None]) ** 2) / (2 * sigma**2))
+    edge = torch.tensor([width, height], device=device) + sigma
+    counts = ((cells > -sigma) & (cells < edge)).all(-1) | cells.isinf().all(-1)
+    return y[..., None] * x[..., None, :], weights * counts
+
+
+def to_network(crops: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(B, H, W, 3) uint8 to normalised (B, 3, H, W)."""
+    return normalize(torch.from_numpy(np.ascontiguousarray(crops)).to(device))
+
+
+@torch.inference_mode()
+def pck(model: PoseNet, people: list[Labelled], size: tuple[int, int], device: torch.device) -> float:
+    """PCK@0.2 of the torso over 12 limb joints of the held-out LSP people."""
+    good = total = 0
+    for start in range(0, len(people), 25):
+        group = people[start : start + 25]
+        matrices = crop_matrices(*crop_regions(np.stack([p.box for p in group]), size[1] / size[0]), size)
+        crops = np.stack([crop_image(p.photo, m, size) for p, m in zip(group, matrices, strict=True)])
+        heatmaps = model(to_network(crops, device)).float().cpu().numpy()
+        for person, matrix, answer in zip(
+            group, matrices, decode(heatmaps, kernel=KERNEL).coordinates * 4, strict=True
+        ):
+            truth = transform_points(person.keypoints, matrix)
+            visible = person.labelled[LIMBS]
+            error = np.linalg.norm(answer - truth, axis=1)[LIMBS]
+            good += int((error[visible] < 0.2 * np.linalg.norm(truth[5] - truth[12])).sum())
+            total += int(visible.sum())
+    return good / total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=list(SHARES))
+    parser.add_argument("--data", type=Path, help="folder of the labelled photos; for the default stage")
+    parser.add_argument("--crops", type=Path, required=True, help="folder that scripts/draw_pose_crops.py filled")
+    parser.add_argument("--run", type=Path, required=True, help="where checkpoints and the log go")
+    parser.add_argument("--minutes", type=float, required=True, help="of training, over all processes of the run")
+    parser.add_argument("--small", type=float, default=0.65, help="share of the time that goes to small crops")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--init", type=Path, help="weights to start from")
+    parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads; all cores when 0")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    if options.stage == "default" and options.data is None:
+        parser.error("the default stage needs --data")
+    options.run.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    torch.set_flush_denormal(True)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    cv2.setNumThreads(1)
+    train(options, torch.device(options.device))
+
+
+def train(options: argparse.Namespace, device: torch.device) -> None:
+    material = read_material(options.stage, options.data, options.crops)
+    run = Run(options, device)
+    run.model.train()
+    progress = run.progress
+    batches = Batches(material, SHARES[options.stage], options.seed + progress.step)
+    log = (options.run / "log.jsonl").open("a", encoding="utf-8")
+
+    def note(**values: object) -> None:
+        line = {"minutes": round(progress.elapsed_s / 60, 1), "step": progress.step, "seen": progress.seen, **values}
+        print(json.dumps(line), flush=True)
+        log.write(json.dumps(line) + "\n")
+        log.flush()
+
+    note(people={name: len(people) for name, people in material.people.items()}, held_out=len(material.held_out))
+    before, started = progress.elapsed_s, time.monotonic()
+    running, reported, saved = 0.0, 0.0, time.monotonic()
+    while (done := progress.elapsed_s / (60 * options.minutes)) < 1:
+        size, sigma, count = SMALL if done < options.small else LARGE
+        rate = RATE * (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * done))
+        loss = run.learn(batches.next(size, count), sigma, rate)
+        running = loss if running == 0 else 0.98 * running + 0.02 * loss
+        progress.elapsed_s = before + time.monotonic() - started
+        if time.monotonic() - reported > 60:
+            reported = time.monotonic()
+            note(size=size, loss=round(running, 3))
+        if time.monotonic() - saved > 300:
+            if material.held_out:
+                note(held_out_pck=round(pck(run.average, material.held_out, size, device), 4))
+            run.save()
+            saved = time.monotonic()
+    run.save()
+    if material.held_out:
+        note(held_out_pck=round(pck(run.average, material.held_out, LARGE[0], device), 4))
+    note(end=True)
+
+
+if __name__ == "__main__":
+    main()
