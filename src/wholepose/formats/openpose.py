@@ -63,7 +63,7 @@ class OpenPoseWriter(PoseWriter):
         name = stem if frame.time_s is None else f"{stem}_{frame.frame_index:012d}"
         if frame.time_s is None and (self._hidden / f"{name}{_ENDING}").exists():
             name = f"{stem}_{frame.frame_index:012d}"
-        text = to_json(_rounded(frame.poses.to_openpose()))
+        text = to_json(openpose_document(frame.poses))
         (self._hidden / f"{name}{_ENDING}").write_text(text, encoding="ascii", newline="\n")
 
     def _finish(self) -> None:
@@ -81,7 +81,9 @@ class OpenPoseWriter(PoseWriter):
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _rounded(document: dict[str, Any]) -> dict[str, Any]:
+def openpose_document(poses: Poses) -> dict[str, Any]:
+    """``Poses.to_openpose`` with coordinates and scores rounded as files hold them."""
+    document = poses.to_openpose()
     for person in document["people"]:
         for field, values in person.items():
             if field.endswith("_2d") and values:
