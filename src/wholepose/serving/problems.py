@@ -66,4 +66,5 @@ def invalid_image(reason: str) -> ApiError:
     Args:
         reason: Message of an ImageError; what names objects of the decoder is left out.
     """
-    return ApiError("invalid_image", _OBJECT.sub("the data", reason.removeprefix("image bytes: ")))
+    message = _OBJECT.sub("the data", reason.removeprefix("image bytes: "))
+    return ApiError("invalid_image", f"the body {message}" if message.startswith(("is ", "has ", "holds ")) else message)
