@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from pose_samples import SHARES, Batches, Labelled, read_material
+from pose_samples import SHARES, Batches, Labelled, read_crops, read_material
 
 from wholepose.geometry import crop_image, crop_matrices, crop_regions, transform_points
 from wholepose.heatmaps import decode
@@ -31,7 +31,7 @@ from wholepose.models.posenet import PoseNet, build_model
 from wholepose.outputs import atomic_path
 from wholepose.weights import ModelCard
 
-ARCH = "hrnet_w32_slim"
+ARCH = "hrnet_w24_slim"
 SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma in cells, batch
 LIMBS = list(range(5, 17))
 RATE = 1.5e-3
@@ -224,6 +224,7 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
             if material.held_out:
                 note(held_out_pck=round(pck(run.average, material.held_out, size, device), 4))
             run.save()
+            material.people.update(read_crops(options.crops))  # more may have been drawn meanwhile
             saved = time.monotonic()
     run.save()
     if material.held_out:
