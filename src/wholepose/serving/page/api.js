@@ -1,0 +1,105 @@
+// The server's answers, and its refusals as errors that say what to do.
+
+const KEY_NAME = "wholepose-key";
+const MOST_TRIES = 12;
+
+/** What the server, or the way to it, refused. */
+export class ApiError extends Error {
+  /**
+   * @param code The server's own code, or "unreachable".
+   * @param message For people.
+   * @param status HTTP status, 0 where no answer came.
+   */
+  constructor(code, message, status = 0) {
+    super(message);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+/** Remembers the server's key until the tab is closed. */
+export function setKey(key) {
+  sessionStorage.setItem(KEY_NAME, key);
+}
+
+/** The models and limits of the server. */
+export async function fetchModels() {
+  return (await request("v1/models", {})).json();
+}
+
+/**
+ * Asks for the poses of a picture, and asks again while the server is busy.
+ * @param picture A Blob with the picture as the file holds it.
+ * @param options name, whole (one person fills the picture), signal, onWait(seconds) before each wait.
+ * @returns {text, document}: the answer as it came, and parsed.
+ */
+export async function fetchPoses(picture, { name, whole, signal, onWait }) {
+  const query = new URLSearchParams({ uncertainty: "true", name: plain(name) });
+  if (whole) query.set("whole_image", "true");
+  const type = picture.type.startsWith("image/") ? picture.type : "application/octet-stream";
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const response = await request(`v1/poses?${query}`, {
+        method: "POST",
+        body: picture,
+        headers: { "Content-Type": type },
+        signal,
+      });
+      const text = await response.text();
+      return { text, document: JSON.parse(text) };
+    } catch (error) {
+      if (error.status !== 503 || attempt === MOST_TRIES) throw error;
+      onWait?.(error.retryAfterS);
+      // A little later than told, each page by another bit, so that those who wait do not all come at once.
+      await pause(1000 * error.retryAfterS * (1 + 0.2 * Math.random()), signal);
+    }
+  }
+}
+
+/** A file's name as the server takes it: 200 characters at most, none that cannot be printed. */
+function plain(name) {
+  return name.slice(-200).replace(/[\p{C}\p{Z}]/gu, " "); // a screenshot's name on a Mac holds a narrow space
+}
+
+async function request(path, { headers = {}, ...options }) {
+  const key = sessionStorage.getItem(KEY_NAME);
+  const all = key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: all });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("unreachable", "The server does not answer. Is “wholepose serve” still running?");
+  }
+  if (response.ok) return response;
+  let told = {};
+  try {
+    told = (await response.json()).error ?? {};
+  } catch {
+    // A proxy's own page, which says nothing to people here.
+  }
+  const error = new ApiError(
+    told.code ?? "unknown",
+    told.message ?? `The server answered with status ${response.status}.`,
+    response.status,
+  );
+  if (response.status === 503) error.retryAfterS = Math.max(Number(response.headers.get("Retry-After")) || 1, 0.2);
+  throw error;
+}
+
+/** Waits, unless the signal is aborted first. */
+export function pause(milliseconds, signal) {
+  return new Promise((resolve, reject) => {
+    const stopped = () => reject(new DOMException("stopped", "AbortError"));
+    if (signal?.aborted) return stopped();
+    const end = () => {
+      clearTimeout(timer);
+      stopped();
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", end);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener("abort", end, { once: true });
+  });
+}
