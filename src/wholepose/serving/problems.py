@@ -67,4 +67,6 @@ def invalid_image(reason: str) -> ApiError:
         reason: Message of an ImageError; what names objects of the decoder is left out.
     """
     message = _OBJECT.sub("the data", reason.removeprefix("image bytes: "))
-    return ApiError("invalid_image", f"the body {message}" if message.startswith(("is ", "has ", "holds ")) else message)
+    return ApiError(
+        "invalid_image", f"the body {message}" if message.startswith(("is ", "has ", "holds ")) else message
+    )
