@@ -27,6 +27,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parent))
 from detector_v0_measure import average_precision, dev_photos, find_people
 from detector_v0_scenes import MAX_PEOPLE, SceneMaker, load_photos
+from machine import has_fast_bf16
 
 from wholepose.models.detector import DetectorConfig, DetectorNet
 from wholepose.outputs import atomic_path
@@ -83,7 +84,8 @@ def assign(
 def loss_of(net: DetectorNet, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Score and box loss of (pictures, people (B, M, 5), ignored pixels (B, S, S))."""
     images, rows, ignore = batch
-    logits, boxes, points, strides = net(images.to(memory_format=torch.channels_last))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_fast_bf16(images.device)):
+        logits, boxes, points, strides = net(images.to(memory_format=torch.channels_last))
     people, trust, present = rows[..., :4], rows[..., 4], rows[..., 4] > 0
     owner, target = assign(logits.detach(), boxes.detach(), points, strides, people, present)
     cell = points.long()

@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from machine import has_fast_bf16
 from pose_samples import SHARES, Batches, Labelled, read_crops, read_material
 
 from wholepose.geometry import crop_image, crop_matrices, crop_regions, transform_points
@@ -124,13 +125,6 @@ class Run:
                 if kept.dtype.is_floating_point:
                     kept.lerp_(new, 1 - decay)
         return loss.item()
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 arithmetic is in the hardware; elsewhere it is many times slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()  # PyTorch has no public name for it
 
 
 def targets_of(points: torch.Tensor, weights: torch.Tensor, size: tuple[int, int], sigma: float):

@@ -132,7 +132,7 @@ class DetectorNet(nn.Module):
         raw, points, strides = [], [], []
         levels = [fine, middle, coarse]
         for stride, level, tower, output in zip(STRIDES, levels, self.towers, self.outputs, strict=True):
-            cells = output(tower(level))
+            cells = output(tower(level)).float()  # distances need more digits than 16-bit training has
             if flip_test:
                 straight, mirrored = cells.chunk(2)
                 cells = (straight + mirrored.flip(3)[:, _MIRRORED]) / 2
