@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from wholepose.cli.predict_inputs import People, Picture, name_pictures
 from wholepose.cli.predict_outputs import CocoWriter, DocumentWriter, Drawer, FormatWriter, Writer, coco_image_ids
+from wholepose.cli.predict_ray import add_options, check_engine, out_folder, predict_on_ray
 from wholepose.cli.predict_report import Report
 from wholepose.cli.predict_words import FrameRange, box, count, fraction, frame_range
 from wholepose.errors import ConfigError, WeightsError
@@ -33,6 +34,7 @@ examples:
   wholepose predict portrait.jpg --whole-image --out out/
   wholepose predict photos/ more/*.png --out out/ --flip-test
   wholepose predict photo.jpg --box 40,10,300,620 --box=-20,0,110,400 > people.json
+  wholepose predict s3://bucket/videos --engine ray --address auto --out s3://bucket/poses
   wholepose predict val2017/ --boxes detections.json --annotations halpe_val_v1.json --format coco --out out/
 
 where results go (--out DIR):
@@ -61,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="picture, video, folder, pattern, camera or address; several are fine",
     )
     results = parser.add_argument_group("results")
-    results.add_argument("--out", type=Path, metavar="DIR", help="folder for the results; made if missing")
+    results.add_argument("--out", type=out_folder, metavar="DIR", help="folder for the results; made if missing")
     results.add_argument("--format", choices=_FORMATS, default="json", help="default: json")
     results.add_argument("--uncertainty", action="store_true", help="write each keypoint's covariance too (json)")
     results.add_argument("--draw", action="store_true", help="also write pictures and videos with the poses drawn")
@@ -104,6 +106,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
     model.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all cores")
     model.add_argument("--offline", action="store_true", help="never download weights")
+    add_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages but failures")
 
 
@@ -122,7 +125,10 @@ def run(options: argparse.Namespace) -> int:
         OSError: Results cannot be written.
     """
     started = time.perf_counter()
+    check_engine(options)
     _check_options(options)
+    if options.engine == "ray":
+        return predict_on_ray(options, lambda: _weights(options.model, offline=True if options.offline else None))
     from wholepose.images import IMAGE_SUFFIXES, find_images, printable_path
     from wholepose.videos import VIDEO_SUFFIXES, is_stream
 
@@ -176,7 +182,7 @@ def _check_options(options: argparse.Namespace) -> None:
         for name, given in (("--draw", options.draw), (f"--format {options.format}", options.format != "json")):
             if given:
                 raise ConfigError(f"{name} writes files: say where with --out DIR")
-    elif options.out.exists() and not options.out.is_dir():
+    elif isinstance(options.out, Path) and options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out {options.out} is a file, and a folder is needed")
     for name in ("draw_threshold", "trails", "black"):
         if getattr(options, name) not in (None, False) and not options.draw:
