@@ -1,9 +1,10 @@
 """Speed of videos: the pipeline beside a serial loop, in turns, with the share of time in which no network runs.
 
-    python benchmarks/video.py [--model NAME|PATH] [--detector SPEC] [--frames 300] [--rounds 3]
+    python benchmarks/video.py [--model NAME|PATH] [--detector SPEC] [--frames 120] [--rounds 5] [--people 1]
 
-One person walks through a clip of 640x360 that is made for it; the result is drawn and written as H.264. The serial
-loop does the same work with the same parts, one after the other.
+The clip is 640x360 and made for it: a camera moves over a picture of people, of whom the best box is taken. The result
+is drawn and written as H.264. The serial loop does the same work with the same parts, one after the other, each network
+on all cores. The last table says what a frame costs in CPU time, stage by stage, with each network on one core.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import statistics
 import tempfile
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from wholepose import PoseEstimator, draw_poses
+from wholepose import PoseEstimator, draw_poses, load_image
+from wholepose.detectors import Detections
+from wholepose.runtimes import on_threads
 from wholepose.tracking import PoseTracker
 from wholepose.video_pipeline import carried_boxes
 from wholepose.videos import VideoWriter, open_video
@@ -31,13 +36,15 @@ DETECT_EVERY = 5
 
 
 class Busy:
-    """Wraps the networks; knows for how long at least one was at work."""
+    """Wraps the networks' classes; knows for how long at least one network was at work."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running, self._since, self.seconds = 0, 0.0, 0.0
 
-    def wrap(self, function: Any) -> Any:
+    def watch(self, kind: type, method: str) -> None:
+        function = getattr(kind, method)
+
         def timed(*arguments: Any, **more: Any) -> Any:
             with self._lock:
                 if not self._running:
@@ -51,45 +58,68 @@ class Busy:
                     if not self._running:
                         self.seconds += time.perf_counter() - self._since
 
-        return timed
+        setattr(kind, method, timed)
 
 
-def write_walk(path: Path, frames: int) -> None:
-    """A clip of a drawn person who walks across a noisy background."""
+class Stages:
+    """CPU time of the whole process by stage, where stages run one after the other."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        self.seconds[name] += time.process_time() - start
+
+
+def write_clip(path: Path, frames: int) -> None:
+    """A camera with a little grain moves over a picture of synthetic people."""
+    picture = load_image(Path(__file__).parent.parent / "examples" / "people_3.jpg")
     noise = np.random.default_rng(0)
-    background = cv2.resize(noise.integers(60, 190, (45, 80, 3), dtype=np.uint8), SIZE[::-1])
     with VideoWriter(path, 30) as writer:
         for index in range(frames):
-            image = background.copy()
-            x, swing = 120 + index % 400, 30 * np.sin(index / 4)
-            for start, end in (((0, 0), (0, 100)), ((0, 100), (swing, 190)), ((0, 100), (-swing, 190)),
-                               ((0, 20), (-swing, 90)), ((0, 20), (swing, 90))):  # fmt: skip
-                points = [(round(x + dx), round(110 + dy)) for dx, dy in (start, end)]
-                cv2.line(image, points[0], points[1], (40, 40, 120), 22, cv2.LINE_AA)
-            cv2.circle(image, (x, 80), 24, (210, 160, 140), cv2.FILLED, cv2.LINE_AA)
-            writer.write(image, index / 30)
+            angle = index / 15
+            x, y = 3 * np.cos(angle) - 4, 20 * np.sin(1.3 * angle) - 45
+            matrix = np.array([[0.9, 0, x], [0, 0.9, y]])
+            image = cv2.warpAffine(picture, matrix, SIZE[::-1], borderMode=cv2.BORDER_REPLICATE)
+            grain = noise.integers(-4, 5, image.shape, dtype=np.int16)
+            writer.write(np.clip(image + grain, 0, 255).astype(np.uint8), index / 30)
 
 
-def serial(estimator: PoseEstimator, boxes: Any, source: Path, target: Path) -> int:
-    """Decode, detect, find keypoints, draw, encode; one frame after the other."""
-    tracker, before, done = PoseTracker(), None, 0
+def serial(estimator: PoseEstimator, most: int, source: Path, target: Path, stages: Stages) -> list[int]:
+    """Decode, detect, find keypoints, draw, encode; one frame after the other. How many people each frame has."""
+    tracker, before, people = PoseTracker(), None, []
     with open_video(source) as reader, VideoWriter(target, reader.info.frame_rate) as writer:
-        for frame in reader:
-            if boxes is not None or before is None or done % DETECT_EVERY == 0:
-                poses = estimator.predict(frame.image, boxes)
-            else:
-                carried, scores = carried_boxes(before, SIZE)
-                poses = estimator.predict(frame.image, carried, box_scores=scores)
-            before = poses
-            poses = tracker.update(poses, frame_index=frame.index, image_size=SIZE)
-            writer.write(draw_poses(frame.image, poses, show_ids=True), frame.time_s)
-            done += 1
-    return done
+        while True:
+            with stages("decode"):
+                frame = next(reader, None)
+            if frame is None:
+                break
+            with stages("detect"):
+                if before is None or len(people) % DETECT_EVERY == 0:
+                    found: Detections = estimator.detector.detect([frame.image])[0]  # type: ignore[union-attr]
+                    boxes, scores = found.boxes[:most], found.scores[:most]
+                else:
+                    boxes, scores = carried_boxes(before, SIZE)
+            with stages("poses"):
+                before = poses = estimator.predict(frame.image, boxes, box_scores=scores)
+            with stages("track"):
+                poses = tracker.update(poses, frame_index=frame.index, image_size=SIZE)
+            with stages("draw"):
+                drawn = draw_poses(frame.image, poses, show_ids=True)
+            with stages("encode"):
+                writer.write(drawn, frame.time_s)
+            people.append(len(poses))
+        with stages("encode"):
+            writer.close()
+    return people
 
 
-def pipelined(estimator: PoseEstimator, boxes: Any, source: Path, target: Path) -> int:
+def pipelined(estimator: PoseEstimator, most: int, source: Path, target: Path, _stages: Stages) -> list[int]:
     """The same through ``predict_video``, drawn and encoded in a thread of its own, as the command line does."""
-    done = 0
+    people = []
     waiting: deque[Any] = deque()
     with (
         open_video(source) as reader,
@@ -100,49 +130,58 @@ def pipelined(estimator: PoseEstimator, boxes: Any, source: Path, target: Path) 
         def write(frame: Any, poses: Any) -> None:
             writer.write(draw_poses(frame.image, poses, show_ids=True), frame.time_s)
 
-        for frame, poses in estimator.predict_video(reader, boxes=boxes, detect_every=DETECT_EVERY):
+        for frame, poses in estimator.predict_video(reader, detect_every=DETECT_EVERY, max_people=most):
             waiting.append(thread.submit(write, frame, poses))
             if len(waiting) > 4:
                 waiting.popleft().result()
-            done += 1
+            people.append(len(poses))
         while waiting:
             waiting.popleft().result()
-    return done
+    return people
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="default")
-    parser.add_argument("--detector", default="default", help="'none': the person's box is given in every frame")
-    parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--detector", default="default")
+    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--people", type=int, default=1, help="most people a frame")
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args()
-    detector = None if options.detector == "none" else options.detector
-    estimator = PoseEstimator.from_pretrained(options.model, detector=detector, threads=options.threads)
-    boxes = None if detector else [[100, 40, 540, 320]]
-    busy = Busy()
-    estimator.runtime.predict = busy.wrap(estimator.runtime.predict)  # type: ignore[method-assign]
-    if estimator.detector is not None:
-        estimator.detector.detect = busy.wrap(estimator.detector.detect)  # type: ignore[method-assign]
+    estimator = PoseEstimator.from_pretrained(options.model, detector=options.detector, threads=options.threads)
+    assert estimator.detector is not None
+    on_one_core = PoseEstimator(on_threads(estimator.runtime, 1), on_threads(estimator.detector, 1))
+    busy, stages, ignored = Busy(), Stages(), Stages()
+    busy.watch(type(estimator.runtime), "predict")
+    busy.watch(type(estimator.detector), "detect")
+    rates: dict[str, list[float]] = {"serial": [], "pipeline": []}
+    shares: dict[str, list[float]] = {"serial": [], "pipeline": []}
+    people: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "walk.mp4"
-        write_walk(source, options.frames)
-        pipelined(estimator, boxes, source, Path(folder) / "warm.mp4")
-        rates: dict[str, list[float]] = {"serial": [], "pipeline": []}
-        shares: dict[str, list[float]] = {"serial": [], "pipeline": []}
+        source = Path(folder) / "clip.mp4"
+        write_clip(source, options.frames)
+        pipelined(estimator, options.people, source, Path(folder) / "warm.mp4", ignored)
         for _ in range(options.rounds):
             for name, run in (("serial", serial), ("pipeline", pipelined)):
                 busy.seconds = 0.0
                 start = time.perf_counter()
-                done = run(estimator, boxes, source, Path(folder) / f"{name}.mp4")
+                people = run(estimator, options.people, source, Path(folder) / f"{name}.mp4", ignored)
                 wall = time.perf_counter() - start
-                rates[name].append(done / wall)
+                rates[name].append(len(people) / wall)
                 shares[name].append(1 - busy.seconds / wall)
-    print(f"{'':10} {'frames/s':>9} {'without a network':>18}")
-    for name in rates:
-        print(f"{name:10} {statistics.median(rates[name]):9.1f} {100 * statistics.median(shares[name]):16.1f} %")
-    print(f"overlap: {statistics.median(rates['pipeline']) / statistics.median(rates['serial']):.2f} x the serial loop")
+        serial(on_one_core, options.people, source, Path(folder) / "stages.mp4", stages)
+    print(f"{np.mean(people):.2f} people a frame, {options.frames} frames, {options.rounds} rounds, medians and range")
+    print(f"{'':10} {'frames/s':>9} {'':15} {'without a network':>18}")
+    for name, each in rates.items():
+        span = f"({min(each):.1f} to {max(each):.1f})"
+        print(f"{name:10} {statistics.median(each):9.1f} {span:15} {100 * statistics.median(shares[name]):16.1f} %")
+    ratios = [fast / slow for fast, slow in zip(rates["pipeline"], rates["serial"], strict=True)]
+    print(f"overlap: {statistics.median(ratios):.2f} x the serial loop ({min(ratios):.2f} to {max(ratios):.2f})")
+    total = sum(stages.seconds.values())
+    print(f"CPU time a frame: {1e3 * total / options.frames:.1f} ms, of which")
+    for name, seconds in stages.seconds.items():
+        print(f"  {name:8} {1e3 * seconds / options.frames:6.1f} ms {100 * seconds / total:5.1f} %")
 
 
 if __name__ == "__main__":

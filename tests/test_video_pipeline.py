@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from fractions import Fraction
 
 import numpy as np
@@ -17,7 +18,7 @@ from wholepose.estimator import PoseEstimator
 from wholepose.poses import Poses
 from wholepose.runtimes.onnx import OnnxRuntime
 from wholepose.skeletons import HALPE136
-from wholepose.video_pipeline import MAX_FRAMES_IN_FLIGHT, carried_boxes
+from wholepose.video_pipeline import MAX_FRAMES_IN_FLIGHT, VideoPoses, carried_boxes, most_workers
 from wholepose.videos import open_video
 
 FRAMES = 24
@@ -43,11 +44,14 @@ class BlobDetector:
 
 
 @pytest.fixture(scope="module")
-def runtime(tiny_models, tmp_path_factory):
-    path = tiny_models.save_heatmap_model(
-        tmp_path_factory.mktemp("model") / "tiny.onnx", card=tiny_models.card_of(skeleton="coco17")
-    )
-    return OnnxRuntime(path, threads=1)
+def model(tiny_models, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    return tiny_models.save_heatmap_model(path, card=tiny_models.card_of(skeleton="coco17"))
+
+
+@pytest.fixture(scope="module")
+def runtime(model):
+    return OnnxRuntime(model, threads=1)
 
 
 @pytest.fixture
@@ -121,6 +125,39 @@ def test_batches_across_frames_change_nothing(estimator, clip, detect_every):
         check_equal(poses, one)
 
 
+@pytest.mark.parametrize("detect_every", [1, 3, 5, 11, 12, 40])
+def test_workers_change_nothing(estimator, model, long_clip, detect_every):
+    """Chunks of frames are at work at the same time; the order and the answers are those of a single worker."""
+    many = PoseEstimator(OnnxRuntime(model, threads=4), estimator.detector)
+    expected = list(estimator.predict_video(long_clip, detect_every=detect_every))
+    alive = []
+    with many.predict_video(long_clip, detect_every=detect_every) as video:
+        workers = most_workers(video.info, detect_every)
+        for (frame, poses), (_, one) in zip(video, expected, strict=True):
+            if frame.index == 0:
+                assert len(own_threads()) == 2 + min(4, workers)
+            check_equal(poses, one)
+            assert poses.track_ids.tolist() == one.track_ids.tolist()
+            alive.append(weakref.ref(frame))
+            del frame
+            assert sum(each() is not None for each in alive) <= MAX_FRAMES_IN_FLIGHT
+    assert len(alive) == 90
+
+
+def test_shares_of_the_cores(runtime, model, clip, tiny_videos):
+    with open_video(clip) as reader:
+        assert [most_workers(reader.info, every) for every in (1, 5, 11, 12, 1000)] == [22, 4, 2, 1, 1]
+        with pytest.raises(ValueError, match="3 workers are not possible for this video; between 1 and 2 are"):
+            VideoPoses(reader, list, PoseEstimator(runtime).predict_batch, detect_every=11, workers=3)
+    detector = BlobDetector(tiny_videos)
+    four = PoseEstimator(OnnxRuntime(model, threads=4), detector)
+    for most, workers, threads in ((1, 1, 4), (2, 2, 2), (3, 3, 1), (22, 4, 1)):
+        count, shared = four.shared(most)
+        assert (count, shared.runtime.threads, shared.detector) == (workers, threads, detector)
+        assert four.shared(most)[1].runtime is shared.runtime  # loaded once
+    assert four.shared(1)[1].runtime is four.runtime
+
+
 def test_ranges_and_readers(estimator, clip):
     frames = [frame.index for frame, _ in estimator.predict_video(clip, start=3, stop=20, stride=4)]
     assert frames == [3, 7, 11, 15, 19]
@@ -136,7 +173,7 @@ def test_size_and_rotation_of_each_frame(estimator, tiny_videos, tmp_path):
         assert frame.image.shape[:2] == ((48, 64) if frame.index < 7 else (64, 96))
         expected = tiny_videos.blob_center(frame.index if frame.index < 7 else frame.index - 7)
         np.testing.assert_allclose(poses.keypoints[0, 0], expected, atol=0.7)
-    assert estimator.detector.asked == 4  # frames 0, 5, 7 and 12
+    assert estimator.detector.asked == 4  # frames 0, 5, 7 and 10
     path = tiny_videos.set_display_matrix(tiny_videos.write_video(tmp_path / "r.mp4", 3), (0, 1, -1, 0))
     for frame, poses in estimator.predict_video(path):
         assert frame.image.shape == (64, 48, 3)
@@ -194,8 +231,6 @@ def test_frames_in_flight_are_bounded(estimator, long_clip):
 
 def test_frames_are_forgotten(estimator, long_clip):
     """No stage holds on to a frame that the caller has dropped."""
-    import weakref
-
     alive = []
     with estimator.predict_video(long_clip) as video:
         for frame, _ in video:
@@ -260,6 +295,29 @@ def test_errors_come_out_where_they_happen(estimator, clip, runtime):
     assert done == list(range(len(done)))
     estimator.detector.detect = find
     assert len(list(estimator.predict_video(clip))) == FRAMES
+
+
+def test_an_error_of_one_worker(estimator, model, long_clip, tiny_videos):
+    """What comes before it in the video is given first, and the other workers end."""
+    many = PoseEstimator(OnnxRuntime(model, threads=4), estimator.detector)
+    find = estimator.detector.detect
+    broken = [frame.image for frame in open_video(long_clip, start=50, stop=51)]
+
+    def fail_at_50(images):
+        if any(np.array_equal(image, broken[0]) for image in images):
+            raise RuntimeError("detector broke")
+        return find(images)
+
+    estimator.detector.detect = fail_at_50
+    done = []
+
+    def use_up():
+        for frame, _ in many.predict_video(long_clip):
+            done.append(frame.index)
+
+    with pytest.raises(RuntimeError, match="detector broke"):
+        use_up()
+    assert done == list(range(50))
 
 
 def test_a_program_that_forgets_it_ends(tiny_models, long_clip, tmp_path):

@@ -29,7 +29,16 @@ from wholepose.geometry import (
 )
 from wholepose.images import check_image
 from wholepose.poses import Poses
-from wholepose.runtimes import CropPredictions, Device, Precision, Runtime, RuntimeName, load_runtime
+from wholepose.runtimes import (
+    CropPredictions,
+    Device,
+    OnCores,
+    Precision,
+    Runtime,
+    RuntimeName,
+    load_runtime,
+    on_threads,
+)
 from wholepose.skeletons import Skeleton, get_skeleton
 from wholepose.suppression import without_repeats
 from wholepose.weights import resolve
@@ -265,7 +274,7 @@ class PoseEstimator:
             ValueError: A box or a number is not usable.
         """
         from wholepose.tracking import PoseTracker
-        from wholepose.video_pipeline import VideoPoses
+        from wholepose.video_pipeline import VideoPoses, most_workers
         from wholepose.videos import VideoReader, open_video
 
         fixed = None if boxes is None else check_person_boxes(boxes)
@@ -278,22 +287,50 @@ class PoseEstimator:
         if isinstance(source, VideoReader) and (start, stop, stride) != (None, None, 1):
             raise ValueError("the reader chooses its frames: give start, stop and stride to open_video")
 
+        reader = (
+            source if isinstance(source, VideoReader) else open_video(source, start=start, stop=stop, stride=stride)
+        )
+        detect_every = detect_every if fixed is None else 1
+        workers, shared = self.shared(most_workers(reader.info, detect_every))
+
         def find_people(images: Sequence[NDArray[np.uint8]]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
             if fixed is not None:
                 return [(fixed, np.ones(len(fixed), np.float32))] * len(images)
-            assert self.detector is not None
+            assert shared.detector is not None
             best = slice(max_people)
-            return [(found.boxes[best], found.scores[best]) for found in self.detector.detect(images)]
+            return [(found.boxes[best], found.scores[best]) for found in shared.detector.detect(images)]
 
         return VideoPoses(
-            source if isinstance(source, VideoReader) else open_video(source, start=start, stop=stop, stride=stride),
+            reader,
             find_people,
-            partial(self.predict_batch, flip_test=flip_test),
-            detect_every=detect_every if fixed is None else 1,
+            partial(shared.predict_batch, flip_test=flip_test),
+            detect_every=detect_every,
+            workers=workers,
             tracker=PoseTracker() if track else None,
             smoother=smoother,
             keep_all=fixed is not None,
         )
+
+    def shared(self, most: int) -> tuple[int, PoseEstimator]:
+        """Splits the cores among threads that use this estimator at the same time, as the workers of a video do.
+
+        Networks on one core each are faster than networks that take turns on all cores: no core waits for another, not
+        even where other programs want them too.
+
+        Args:
+            most: How many threads at most.
+
+        Returns:
+            How many threads are best, and the estimator for them: the same models, each call on its share of the cores.
+        """
+        if not self.runtime.name.endswith("-cpu"):
+            return min(most, 2), self  # what the CPU has to do goes on while the GPU is at work
+        if not isinstance(self.runtime, OnCores):
+            return 1, self
+        count = min(most, self.runtime.threads)
+        threads = self.runtime.threads // count
+        runtime = self.runtime.with_threads(threads)
+        return count, PoseEstimator(runtime, on_threads(self.detector, threads), batch_size=self.batch_size)
 
     def _people(
         self,

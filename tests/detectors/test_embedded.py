@@ -157,3 +157,14 @@ def test_a_photo_in_a_panorama_keeps_its_people(detector: PersonDetector, shared
     (found,) = detector.detect([panorama])
     assert len(alone) >= 1
     assert box_iou(alone.boxes[:1] + np.array([1000, 0, 1000, 0]), found.boxes).max() > 0.6
+
+
+def test_with_threads():
+    """The same boxes, on another number of threads."""
+    detector = EmbeddedDetector(threads=2, threshold=0.05, input_size=320)
+    other = detector.with_threads(1)
+    assert (detector.threads, other.threads, other.threshold, other.input_size) == (2, 1, 0.05, 320)
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    found, again = detector.detect([image])[0], other.detect([image])[0]
+    np.testing.assert_allclose(found.boxes, again.boxes, atol=0.01)
+    np.testing.assert_allclose(found.scores, again.scores, atol=1e-4)

@@ -329,3 +329,14 @@ def test_batch_that_does_not_fit_into_memory(tiny_models, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["256", "True", "True"]
+
+
+def test_with_threads(tiny_models, tmp_path):
+    """The same answers; each number of threads is loaded once."""
+    runtime = OnnxRuntime(tiny_models.save_heatmap_model(tmp_path / "tiny.onnx"), threads=2)
+    other = runtime.with_threads(1)
+    assert (runtime.threads, other.threads) == (2, 1)
+    assert other is runtime.with_threads(1)
+    assert runtime.with_threads(2) is runtime
+    crops = np.random.default_rng(0).integers(0, 256, (2, *runtime.card.input_size, 3), dtype=np.uint8)
+    np.testing.assert_allclose(runtime.predict(crops).keypoints, other.predict(crops).keypoints, atol=1e-4)

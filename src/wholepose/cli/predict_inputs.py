@@ -6,7 +6,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wholepose.detectors import PersonDetector
+    from wholepose.runtimes import Runtime
 
 _READ_AHEAD = 2
 """Pictures decoded while the model runs; each may take hundreds of megabytes, so there are few."""
@@ -135,6 +136,14 @@ class People:
         from wholepose.detectors import NamedPersonDetector
 
         return self.detector is not None and not isinstance(self.detector, NamedPersonDetector)
+
+    def shared(self, runtime: Runtime) -> People:
+        """The same, with a detector that takes as many CPU threads a call as a pose model does."""
+        from wholepose.runtimes import OnCores, on_threads
+
+        return (
+            replace(self, detector=on_threads(self.detector, runtime.threads)) if isinstance(runtime, OnCores) else self
+        )
 
     def find(self, picture: Picture, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Gives a picture's people.

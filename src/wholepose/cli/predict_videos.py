@@ -148,10 +148,11 @@ def _predict_video(
 ) -> None:
     from wholepose.smoothing import OneEuroSmoother
     from wholepose.tracking import PoseTracker
-    from wholepose.video_pipeline import VideoPoses
+    from wholepose.video_pipeline import VideoPoses, most_workers
     from wholepose.videos import open_video
 
     frames = options.frames
+    detect_every = options.detect_every if people.detector is not None else 1
     stopped: BaseException | None = None
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(
@@ -161,12 +162,14 @@ def _predict_video(
         take = stack.enter_context(
             _in_background([seen.take, *_outputs(clip, reader, estimator, options, occupied, stack)])
         )
+        workers, shared = estimator.shared(most_workers(reader.info, detect_every))
         video = stack.enter_context(
             VideoPoses(
                 reader,
-                people.find_in_frames,
-                partial(estimator.predict_batch, flip_test=options.flip_test),
-                detect_every=options.detect_every if people.detector is not None else 1,
+                people.shared(shared.runtime).find_in_frames,
+                partial(shared.predict_batch, flip_test=options.flip_test),
+                detect_every=detect_every,
+                workers=workers,
                 tracker=PoseTracker() if options.track else None,
                 smoother=OneEuroSmoother() if options.smooth else None,
                 keep_all=people.detector is None,

@@ -7,6 +7,7 @@ non-maximum suppression are part of the graph.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -117,6 +118,24 @@ class EmbeddedDetector:
     def name(self) -> str:
         """Name of the weights."""
         return self.card.name
+
+    @property
+    def threads(self) -> int:
+        """How many CPU threads a call takes."""
+        return self._session.threads
+
+    def with_threads(self, threads: int) -> EmbeddedDetector:
+        """The same detector for callers who make several calls at once; see ``OnCores``.
+
+        Args:
+            threads: How many CPU threads a call shall take.
+
+        Raises:
+            WeightsError: The file is no longer there.
+        """
+        other = copy.copy(self)
+        other._session = self._session.with_threads(threads)
+        return other
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Finds the people of several images, one after the other.

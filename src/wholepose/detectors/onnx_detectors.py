@@ -14,6 +14,7 @@ gray. The last three layouts do not tell the two apart, so there the file's name
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -76,6 +77,24 @@ class OnnxDetector:
         outputs = self._run(np.full((*self.input_size, 3), GRAY, dtype=np.uint8), "yolox")
         self.layout = self._recognise(outputs)
         self.family = family or self._guess_family()
+
+    @property
+    def threads(self) -> int:
+        """How many CPU threads a call takes."""
+        return self._session.threads
+
+    def with_threads(self, threads: int) -> OnnxDetector:
+        """The same detector for callers who make several calls at once; see ``OnCores``.
+
+        Args:
+            threads: How many CPU threads a call shall take.
+
+        Raises:
+            WeightsError: The file is no longer there.
+        """
+        other = copy.copy(self)
+        other._session = self._session.with_threads(threads)
+        return other
 
     def _guess_family(self) -> Family:
         if self.layout in ("cells", "decoded cells"):

@@ -30,10 +30,12 @@ class DetectorSession:
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         self.path = path
+        self.threads = threads or available_cores()
+        self._siblings: dict[int, DetectorSession] = {self.threads: self}
         self.metadata: Mapping[str, str] = check_onnx_file(path).metadata
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = threads or available_cores()
+        options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         # Threads that spin after their work would take the cores from the pose model, which comes next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -43,6 +45,12 @@ class DetectorSession:
             raise WeightsError(f"{path}: ONNX Runtime cannot load this model: {_first_line(error)}") from error
         self._run_options = onnxruntime.RunOptions()
         self._run_options.log_severity_level = _FATAL_ONLY
+
+    def with_threads(self, threads: int) -> DetectorSession:
+        """The same model on another number of CPU threads; it is loaded once."""
+        if threads not in self._siblings:
+            self._siblings[threads] = DetectorSession(self.path, threads)
+        return self._siblings[threads]
 
     @property
     def inputs(self) -> list[Any]:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from wholepose.errors import ConfigError
-from wholepose.runtimes.base import CropPredictions, Device, Precision, Runtime, RuntimeName
+from wholepose.runtimes.base import CropPredictions, Device, OnCores, Precision, Runtime, RuntimeName, on_threads
 
-__all__ = ["CropPredictions", "Device", "Precision", "Runtime", "RuntimeName", "load_runtime"]
+__all__ = [
+    "CropPredictions",
+    "Device",
+    "OnCores",
+    "Precision",
+    "Runtime",
+    "RuntimeName",
+    "load_runtime",
+    "on_threads",
+]
 
 _SUFFIXES = {".onnx": "onnx", ".safetensors": "torch"}
 

@@ -6,13 +6,16 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.errors import WeightsError
 from wholepose.weights.card import ModelCard
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 RuntimeName = Literal["auto", "onnx", "torch"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -83,6 +86,32 @@ class Runtime(Protocol):
             WeightsError: The weights cannot do this, or answer with numbers that are not finite.
         """
         ...
+
+
+@runtime_checkable
+class OnCores(Protocol):
+    """Something that works on a chosen number of CPU threads: a runtime, or a detector."""
+
+    @property
+    def threads(self) -> int:
+        """How many CPU threads a call takes."""
+        ...
+
+    def with_threads(self, threads: int) -> Self:
+        """The same, for callers who make several calls at once and leave each a share of the cores.
+
+        Args:
+            threads: How many CPU threads a call shall take.
+        """
+        ...
+
+
+T = TypeVar("T")
+
+
+def on_threads(thing: T, threads: int) -> T:
+    """The same runtime or detector with so many CPU threads a call, where it knows how; else as it is."""
+    return thing.with_threads(threads) if isinstance(thing, OnCores) else thing
 
 
 def check_crops(crops: NDArray[np.uint8], card: ModelCard) -> None:

@@ -42,6 +42,7 @@ class OnnxRuntime:
         device: ``"auto"`` takes an NVIDIA GPU where ``onnxruntime-gpu`` finds one, else the CPU.
         precision: Only ``"fp32"``: the precision of an ONNX file is fixed when it is exported.
         threads: CPU threads; all cores that this process may use when None.
+        spinning: Threads wait for the next layer at full load: faster where nothing else wants their cores.
 
     Raises:
         ConfigError: The device or the precision is not to be had here.
@@ -55,6 +56,7 @@ class OnnxRuntime:
         device: Device = "auto",
         precision: Precision = "fp32",
         threads: int | None = None,
+        spinning: bool = True,
     ) -> None:
         path = Path(path)
         if precision != "fp32":
@@ -66,8 +68,11 @@ class OnnxRuntime:
         check_onnx_file(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = threads or available_cores()
+        self._path, self._threads = path, threads or available_cores()
+        self._siblings: dict[int, OnnxRuntime] = {self._threads: self}
+        options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         # A plan of memory for each batch size costs a second arena (a fifth more memory) and saves no time.
         options.enable_mem_pattern = False
         try:
@@ -102,6 +107,29 @@ class OnnxRuntime:
     def name(self) -> str:
         """``"onnx-cpu"`` or ``"onnx-cuda"``."""
         return "onnx-cuda" if self._on_cuda else "onnx-cpu"
+
+    @property
+    def threads(self) -> int:
+        """How many CPU threads a call takes."""
+        return self._threads
+
+    def with_threads(self, threads: int) -> OnnxRuntime:
+        """The same model for callers who make several calls at once; see ``OnCores``. It is loaded once.
+
+        Args:
+            threads: How many CPU threads a call shall take.
+
+        Returns:
+            This runtime where it does so already, or runs on a GPU; else another one.
+
+        Raises:
+            WeightsError: The file is no longer there.
+        """
+        if self._on_cuda:
+            return self
+        if threads not in self._siblings:
+            self._siblings[threads] = OnnxRuntime(self._path, device="cpu", threads=threads, spinning=False)
+        return self._siblings[threads]
 
     def predict(self, crops: NDArray[np.uint8], *, flip_test: bool = False) -> CropPredictions:
         """Finds the keypoints of each crop; see ``Runtime.predict``.

@@ -8,6 +8,7 @@ from wholepose.video_pipeline.pipeline import (
     Smoother,
     Tracker,
     VideoPoses,
+    most_workers,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "Tracker",
     "VideoPoses",
     "carried_boxes",
+    "most_workers",
 ]
