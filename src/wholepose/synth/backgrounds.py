@@ -170,7 +170,7 @@ def _place(generator: np.random.Generator, size: tuple[int, int], camera: Camera
         joint = (np.mod(floor_x / tile, 1) < 0.04) | (np.mod(floor_y / tile, 1) < 0.04)
         ground = ground * (1 - 0.35 * fade * joint[..., None])
     picture = np.where(on_floor[..., None], ground, picture).astype(np.float32)
-    picture = _clutter(generator, np.clip(picture, 0, 1), int(generator.integers(0, 14)))
+    picture = _clutter(generator, np.clip(picture, 0, 1), int(generator.integers(0, 10)))
     if generator.random() < 0.4:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), generator.uniform(0.4, 0.012 * width + 0.5)))
     return np.clip(picture, 0, 1).astype(np.float32)
@@ -181,7 +181,7 @@ def _clutter(generator: np.random.Generator, picture: NDArray[np.float32], count
     height, width = picture.shape[:2]
     canvas = np.ascontiguousarray(picture)
     for _ in range(count):
-        color = tuple(float(part) for part in _color(generator, 0.8))
+        color = tuple(float(part) for part in _color(generator, generator.choice([0.15, 0.4, 0.8])))
         x, y = int(generator.integers(0, width)), int(generator.integers(0, height))
         reach_x = int(generator.uniform(0.02, 0.3) * width) + 1
         reach_y = int(generator.uniform(0.02, 0.3) * height) + 1

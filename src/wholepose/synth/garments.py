@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from wholepose.synth.meshes import any_corner
 from wholepose.synth.patches import Atlas, Patch
 from wholepose.synth.render import Material
 
@@ -185,7 +186,9 @@ class Tailor:
         rest = self._atlas.rest
         open_front = float(generator.choice([0.0, 0.01, 0.03, 0.06])) if low is None else low
         vee = generator.random() < 0.3
-        line = 0.722 + 0.58 * rest[:, 1]
+        # Necklines hug the neck: beside it the line climbs over the shoulders, less so where they are wide.
+        climb = float(generator.uniform(0.1, 0.9)) if generator.random() < 0.25 else 1.0
+        line = 0.732 + 0.58 * rest[:, 1] + climb * np.maximum(np.abs(rest[:, 0]) - 0.05, 0)
         front = np.clip((-0.02 - rest[:, 1]) / 0.05, 0, 1)
         dip = (
             np.maximum(0.0, open_front + 0.03 - 0.9 * np.abs(rest[:, 0])) * 1.3
@@ -207,7 +210,7 @@ class Tailor:
     def jacket(self, generator: np.random.Generator) -> Garment:
         """A jacket or hoodie over the rest, long sleeves, sometimes open."""
         rest = self._atlas.rest
-        neck = 0.735 + 0.5 * rest[:, 1] - rest[:, 2]
+        neck = 0.74 + 0.5 * rest[:, 1] + np.maximum(np.abs(rest[:, 0]) - 0.055, 0) - rest[:, 2]
         inside = self._cut(neck, rest[:, 2] - generator.uniform(-0.02, 0.16), 1.97)
         if generator.random() < 0.45:
             width = generator.uniform(0.01, 0.07)
@@ -317,7 +320,7 @@ class Tailor:
         rounds = 2 if loose < 0.005 else 5 if loose < 0.015 else 9
         # Keep whole faces near the cut: the renderer cuts inside them.
         local = inside[patch.vertices]
-        faces = patch.faces[(local[patch.faces] > 0).any(axis=1)]
+        faces = patch.faces[any_corner(local > 0, patch.faces)]
         smaller = dataclasses.replace(patch, faces=faces)
         return Garment(
             name=name,

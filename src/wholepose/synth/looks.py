@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wholepose.synth.body import BODY_VERTICES
 from wholepose.synth.garments import Garment
+from wholepose.synth.meshes import any_corner
 from wholepose.synth.patches import Atlas
 from wholepose.synth.render import Material
 
@@ -88,7 +89,7 @@ class Stylist:
         ears = body.masks["ears"] > 0.4
         self._scalp = np.where(ears, -0.02, self._scalp).astype(np.float32)
         skin_faces = atlas.skin_faces()
-        near = (self._scalp[body.faces[skin_faces]] > -0.03).any(axis=1)
+        near = any_corner(self._scalp > -0.03, body.faces[skin_faces])
         self._cap = atlas.cut(skin_faces[near])
         self._long = atlas.patch("helper-hair")
 
@@ -220,11 +221,11 @@ class Stylist:
             narrow = np.zeros((len(hair_rest), 3), np.float32)
             narrow[:, 0] = -hair_rest[:, 0] * 0.1
             local_keep = strips[self._long.vertices]
-            faces = (local_keep[self._long.faces] > 0).any(axis=1)
+            faces = any_corner(local_keep > 0, self._long.faces)
             patch = dataclasses.replace(self._long, faces=self._long.faces[faces])
             garments.append(Garment("long hair", patch, strips, (wave - 0.004).astype(np.float32), 0, material, narrow))
         local_keep = inside[self._cap.vertices]
-        faces = (local_keep[self._cap.faces] > 0).any(axis=1)
+        faces = any_corner(local_keep > 0, self._cap.faces)
         garments[0].patch = dataclasses.replace(self._cap, faces=self._cap.faces[faces])
         return garments
 
@@ -235,7 +236,7 @@ class Stylist:
             self._scalp + 0.03, rest[:, 2] - generator.uniform(0.902, 0.925) + 0.25 * (rest[:, 1] + 0.05)
         )
         local = inside[self._cap.vertices]
-        faces = (local[self._cap.faces] > 0).any(axis=1)
+        faces = any_corner(local > 0, self._cap.faces)
         patch = dataclasses.replace(self._cap, faces=self._cap.faces[faces])
         offset = np.full(len(self._cap.vertices), generator.uniform(0.016, 0.024), np.float32)
         return Garment("beanie", patch, inside.astype(np.float32), offset, 3, material)

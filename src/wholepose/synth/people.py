@@ -17,6 +17,7 @@ from wholepose.synth.assets import AssetFolder
 from wholepose.synth.backgrounds import Backgrounds
 from wholepose.synth.body import load_body
 from wholepose.synth.effects import develop
+from wholepose.synth.meshes import bounds
 from wholepose.synth.person import Casting, Person
 from wholepose.synth.render import Camera, Layers, Light, Renderer, Scene
 from wholepose.synth.stage import Stage, draw_stage
@@ -70,7 +71,7 @@ class SynthPeople:
     Args:
         seed: Seed of the whole series.
         size: (height, width) of the pictures.
-        people: Least and most people in a picture.
+        people: Least and most people in a picture; around the person of a crop stand at most as many others.
         assets: Folder of MakeHuman assets with ``index.json``; None for procedural clothes and hair alone.
         backgrounds: Folder of photos without people; None for made-up places.
         hand_poses: ``.npz`` of hand shapes, see :class:`wholepose.synth.hands.HandShapes`.
@@ -162,7 +163,7 @@ class SynthPeople:
     def _crop(self, generator: np.random.Generator, padding: float, part: str | None) -> SynthSample:
         casting, _ = self.load()
         photo = (480, 640) if generator.random() < 0.6 else (640, 480)
-        extra = int(generator.choice([0, 1, 2, 3], p=[0.74, 0.15, 0.07, 0.04]))
+        extra = min(int(generator.choice([0, 1, 2, 3], p=[0.74, 0.15, 0.07, 0.04])), self.people[1] - 1)
         framing = str(generator.choice(list(_CROP_FRAMINGS), p=list(_CROP_FRAMINGS.values())))
         stage = draw_stage(generator, casting, photo, 1 + extra, framing=framing)
         box = _projected_box(stage.people[0], stage.camera, photo)
@@ -236,8 +237,9 @@ def _projected_box(person: Person, camera: Camera, photo: tuple[int, int]) -> ND
     points = np.concatenate([surface.vertices for surface in person.surfaces])
     pixels, depth = camera.project(points)
     pixels = pixels[depth > MIN_DEPTH_M]
-    low = np.maximum(pixels.min(axis=0), -0.5)
-    high = np.minimum(pixels.max(axis=0), np.array([photo[1], photo[0]]) - 0.5)
+    least, greatest = bounds(pixels)
+    low = np.maximum(least, -0.5)
+    high = np.minimum(greatest, np.array([photo[1], photo[0]]) - 0.5)
     high = np.maximum(high, low + 8)
     return np.concatenate([low, high])
 

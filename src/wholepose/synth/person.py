@@ -14,7 +14,7 @@ from wholepose.synth.garments import Garment, Outfit, Tailor, fold_field, random
 from wholepose.synth.hands import HandShapes
 from wholepose.synth.keypoints import KeypointMap
 from wholepose.synth.looks import Look, Stylist
-from wholepose.synth.meshes import hidden_by, skin, vertex_normals
+from wholepose.synth.meshes import bounds, hidden_by, skin, vertex_normals
 from wholepose.synth.patches import Atlas
 from wholepose.synth.posing import Pose, Poser
 from wholepose.synth.props import glasses, hat_brim
@@ -212,8 +212,9 @@ class Casting:
         transforms = body.bone_transforms(heads, pose.rotations)
         skin = body.skin(vertices[:BODY_VERTICES], transforms, slice(BODY_VERTICES))
         linear = np.eye(3) if turn is None else np.asarray(turn, dtype=np.float64)
-        skin_low = skin[:, 2].min()
-        center = (skin[:, :2].min(axis=0) + skin[:, :2].max(axis=0)) / 2
+        least, greatest = bounds(skin)
+        skin_low = least[2]
+        center = (least[:2] + greatest[:2]) / 2
         sole = 0.018 * scale if any(g.name == "shoes" for g in identity.outfit.garments) else 0.0
         if pose.kind in ("lie", "sit_ground", "kneel", "crouch"):
             sole *= 0.4
@@ -269,8 +270,8 @@ class Casting:
         posed_heads = np.einsum("bij,bj->bi", world[:, :, :3], heads) + world[:, :, 3]
         posed_tails = np.einsum("bij,bj->bi", world[:, :, :3], tails) + world[:, :, 3]
         keypoints = self._points(posed, posed_heads, posed_tails)
-        low = np.min([surface.vertices.min(axis=0) for surface in surfaces], axis=0)
-        high = np.max([surface.vertices.max(axis=0) for surface in surfaces], axis=0)
+        corners = [bounds(surface.vertices) for surface in surfaces]
+        low, high = np.min([low for low, _ in corners], axis=0), np.max([high for _, high in corners], axis=0)
         return Person(surfaces, keypoints, self._points.depths_m * max(scale, 0.5), height, pose, low, high)
 
     def _garment(

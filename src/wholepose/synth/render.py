@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.errors import ConfigError, require
-from wholepose.synth.meshes import load_warp
+from wholepose.synth.meshes import bounds, load_warp
 
 
 @dataclasses.dataclass
@@ -180,7 +180,7 @@ class Scene:
         ]
         array = self._array
         vertices = np.concatenate([surface.vertices for surface in surfaces])
-        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        low, high = bounds(vertices)
         self._center, self._radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
         self._points = array(vertices, wp.vec3)
         self._indices = array(faces.astype(np.int32).ravel(), wp.int32)
@@ -262,11 +262,11 @@ class Scene:
                 device=self._device,
             )
         pixels = color.numpy()
-        # One ray to the sun and two to the sky a pixel are noisy; over a few pixels they are not.
-        width_px = 3 if min(size) < 320 else 5
-        lit = pixels[..., :3] * _spread(sun.numpy(), 3)[..., None]
-        lit = lit + ambient.numpy() * _spread(sky.numpy(), width_px)[..., None]
-        return Layers(lit, pixels[..., 3], _spread(shadow.numpy(), 5), person.numpy())
+        # One ray to the sun and two to the sky from every other pixel are noisy; over a few pixels they are not.
+        large = min(size) >= 320
+        lit = pixels[..., :3] * _spread(sun.numpy(), 5 if large else 3)[..., None]
+        lit = lit + ambient.numpy() * _spread(sky.numpy(), 7 if large else 5)[..., None]
+        return Layers(lit, pixels[..., 3], _spread(shadow.numpy(), 11 if large else 7), person.numpy())
 
     def seen(
         self,

@@ -126,6 +126,8 @@ def draw_camera(
     extent = np.maximum(high - low, 0.15)
     view = np.deg2rad(generator.uniform(22, 62) if framing != "head" else generator.uniform(30, 78))
     fill = generator.uniform(0.5, 0.95)
+    if framing in ("full", "group") and generator.random() < 0.15:  # from afar
+        fill = generator.uniform(0.15, 0.5)
     longest = max(height, width)
     focal = longest / 2 / np.tan(view / 2)
     across = float(np.hypot(extent[0], 0.3 * extent[1]))
@@ -234,6 +236,8 @@ def _belongings(generator: np.random.Generator, person: Person) -> list[Surface]
         middle = hip + up * 0.36 * scale + back * 0.2 * scale
         frame = np.stack([across, back, up], axis=1)
         result.append(box(middle, np.array([0.28, 0.14, 0.4]) * scale, _random_material(generator), THING, frame))
+    if generator.random() < 0.1 and person.pose.kind not in ("lie", "sit_ground"):
+        result += _shoulder_bag(generator, points, scale)
     if generator.random() < 0.14:
         side = str(generator.choice(["left", "right"]))
         palm = points[_INDEX[f"{side}_middle_finger1"]]
@@ -259,6 +263,31 @@ def _belongings(generator: np.random.Generator, person: Person) -> list[Surface]
             path = np.stack([grip - axis * reach * 0.3, grip + axis * reach])
             result.append(tube(path, float(generator.uniform(0.008, 0.03)), material, THING))
     return result
+
+
+def _shoulder_bag(generator: np.random.Generator, points: NDArray[np.float64], scale: float) -> list[Surface]:
+    """A bag at one hip, whose strap runs over the same or the other shoulder."""
+    side, other = ("left", "right") if generator.random() < 0.5 else ("right", "left")
+    hip, neck = points[_INDEX[f"{side}_hip"]], points[_INDEX["neck"]]
+    over = points[_INDEX[f"{other if generator.random() < 0.6 else side}_shoulder"]]
+    across = points[_INDEX[f"{side}_hip"]] - points[_INDEX[f"{other}_hip"]]
+    across /= np.linalg.norm(across)
+    up = neck - points[_INDEX["hip"]]
+    up = up - across * (up @ across)
+    up /= np.linalg.norm(up)
+    ahead = np.cross(across, up) * (1 if side == "right" else -1)
+    material = _random_material(generator)
+    width, height = float(generator.uniform(0.16, 0.36)) * scale, float(generator.uniform(0.12, 0.32)) * scale
+    middle = hip + across * 0.15 * scale
+    frame = np.stack([ahead, across, up], axis=1)
+    bag = box(middle, np.array([width, 0.07 * scale, height]), material, THING, frame)
+    top = over + (neck - over) * 0.35 + up * 0.075 * scale
+    strap = [bag]
+    for front in (1, -1):
+        start, out = middle + up * height / 2, ahead * front * 0.19 * scale
+        path = np.stack([start, start * 0.75 + top * 0.25 + out, start * 0.25 + top * 0.75 + out, top])
+        strap.append(tube(path, float(generator.uniform(0.008, 0.016)) * scale, material, THING, 6))
+    return strap
 
 
 def _occluders(generator: np.random.Generator, person: Person, camera: Camera) -> list[Surface]:
