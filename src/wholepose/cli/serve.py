@@ -50,7 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--offline", action="store_true", help="never download weights")
     load = parser.add_argument_group("load")
     load.add_argument("--batch-size", type=count, default=8, metavar="N", help="most pictures at once; default: 8")
-    load.add_argument("--workers", type=count, metavar="N", help="threads that run the model; default: one a core")
+    load.add_argument(
+        "--workers", type=count, metavar="N", help="threads that run the model; default: one a core, 2 on a GPU"
+    )
     load.add_argument("--decoders", type=count, metavar="N", help="processes that decode; default: one a core, up to 4")
     load.add_argument(
         "--max-requests", type=count, default=64, metavar="N", help="pictures accepted at a time; default: 64"
@@ -123,7 +125,7 @@ def _serve(options: argparse.Namespace, key: str | None) -> int:
             runtime=options.runtime,
             device=options.device,
             precision=options.precision,
-            threads=max(1, available_cores() // settings.worker_count),
+            threads=max(1, available_cores() // options.workers) if options.workers else 1,
             offline=True if options.offline else None,
         )
         app = create_app(estimator, settings)

@@ -41,9 +41,8 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.decoders = Decoders(settings, self.metrics)
-        self._batcher = Batcher(
-            estimator, batch_size=settings.batch_size, workers=settings.worker_count, metrics=self.metrics
-        )
+        workers = settings.workers or (available_cores() if estimator.runtime.name.endswith("-cpu") else 2)
+        self._batcher = Batcher(estimator, batch_size=settings.batch_size, workers=workers, metrics=self.metrics)
         self._answerers = ThreadPoolExecutor(available_cores(), thread_name_prefix="wholepose-answers")
         self._in_flight = 0
         self._held_bytes = 0

@@ -13,7 +13,7 @@ class ServerSettings:
 
     Attributes:
         batch_size: Most pictures that the model sees at once.
-        workers: Threads that run the model, each on batches of its own; None: one for each core.
+        workers: Threads that run the model, each on batches of its own; None: one for each core, 2 on a GPU.
         decoders: Processes that decode pictures; None: one for each core, at most 4.
         max_requests: Pictures being worked on or waiting; more are refused with 503.
         max_connections: Open connections; more are closed at once.
@@ -78,11 +78,6 @@ class ServerSettings:
         """All but the key, which must not get into a log."""
         shown = {name: value for name, value in vars(self).items() if name != "api_key"}
         return f"ServerSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
-
-    @property
-    def worker_count(self) -> int:
-        """Threads that run the model."""
-        return self.workers or available_cores()
 
     @property
     def decoder_count(self) -> int:
