@@ -157,6 +157,15 @@ class Service:
             gone.cancel()
 
     @property
+    def room(self) -> int:
+        """Pictures that may be worked on or wait: as many as are done in half the deadline, within the settings.
+
+        Whoever is let in is then answered; on a busy machine a longer queue would only fill with what comes too late.
+        """
+        timely = int(self._batcher.pictures_a_second * self.settings.deadline_s / 2)
+        return min(self.settings.max_requests, max(timely, self.settings.max_batch_images))
+
+    @property
     def retry_after_s(self) -> int:
         """When a client that is refused now may have better luck: half of what waits will be done by then."""
         return max(1, min(30, math.ceil(self._in_flight / self._batcher.pictures_a_second / 2)))
@@ -177,7 +186,7 @@ class Admission:
             ApiError: There are not as many.
         """
         service = self._service
-        if service._in_flight + count > service.settings.max_requests:
+        if service._in_flight + count > service.room:
             raise overloaded(service.retry_after_s)
         service._in_flight += count
         self._pictures += count

@@ -15,7 +15,8 @@ class ServerSettings:
         batch_size: Most pictures that the model sees at once.
         workers: Threads that run the model, each on batches of its own; None: one for each core, 2 on a GPU.
         decoders: Processes that decode pictures; None: one for each core, at most 4.
-        max_requests: Pictures being worked on or waiting; more are refused with 503.
+        max_requests: Pictures being worked on or waiting; more are refused with 503. Fewer where the model is too slow
+            to answer as many within half of ``deadline_s``.
         max_connections: Open connections; more are closed at once.
         max_body_bytes: Length of a picture's file.
         max_batch_images: Pictures in one request to ``/v1/poses:batch``.

@@ -9,6 +9,7 @@ const LEAST_RADII = [1, 0.8, 0.6];
 // On the screen lines stop growing when one zooms in, so that they do not hide what one looks at.
 const SCREEN_LINES = [6, 4, 2];
 const SCREEN_RADII = [5.5, 4.5, 3];
+const OPENCV_SOFT = 2; // its lines reach so much beyond the width one asks for
 const OUTLINE = "rgb(25 25 30)";
 const HALO = "rgb(25 25 30 / 0.45)";
 const SIGMAS_SHOWN = 2;
@@ -54,6 +55,7 @@ export function paintPeople(context, scene, camera) {
     paintPerson(context, scene, camera, index);
   }
   context.globalAlpha = 1;
+  if (!camera.keep && scene.people.length > 1) paintCorners(context, scene.people[scene.chosen], camera);
   if (scene.active) paintActive(context, scene, camera);
 }
 
@@ -63,7 +65,10 @@ function paintPerson(context, scene, camera, index) {
   const [x1, y1, x2, y2] = person.box;
   const size = Math.min(Math.max(Math.abs(x2 - x1), Math.abs(y2 - y1), 1), camera.diagonal);
   const limit = (value, most) => (camera.keep ? value : Math.min(value, most));
-  const widths = LINE_SHARES.map((share, level) => limit(Math.max(1, share * size * camera.scale), SCREEN_LINES[level]));
+  const whole = (value) => (camera.keep ? Math.round(value) : value);
+  const widths = LINE_SHARES.map((share, level) =>
+    limit(Math.max(1, whole(share * size * camera.scale)), SCREEN_LINES[level]),
+  );
   const radii = RADIUS_SHARES.map((share, level) =>
     limit(Math.max(LEAST_RADII[level], share * size * camera.scale), SCREEN_RADII[level]),
   );
@@ -82,9 +87,10 @@ function paintPerson(context, scene, camera, index) {
     });
   }
 
-  const rim = Math.round((widths[BODY] + 1) / 4); // none about lines of one pixel
+  const rim = Math.floor((Math.round(widths[BODY]) + 2) / 4); // none about lines of one pixel
+  const soft = camera.keep ? OPENCV_SOFT : 0;
   for (const levels of [[BODY, HEAD], [FINE]]) {
-    const extra = levels[0] === BODY ? rim : widths[FINE] >= 1.5 ? 0.75 : 0;
+    const extra = levels[0] === BODY ? rim : !camera.keep && widths[FINE] >= 1.5 ? 0.75 : 0;
     for (const outline of extra ? [true, false] : [false]) {
       const more = outline ? extra : 0;
       const under = levels[0] === BODY ? OUTLINE : HALO;
@@ -94,7 +100,7 @@ function paintPerson(context, scene, camera, index) {
         context.moveTo(...places[start]);
         context.lineTo(...places[end]);
         context.strokeStyle = outline ? under : color;
-        context.lineWidth = widths[level] + 2 * more;
+        context.lineWidth = widths[level] + 2 * more + soft;
         context.stroke();
       }
       places.forEach(([x, y], keypoint) => {
@@ -119,6 +125,27 @@ function paintBox(context, person, camera, width) {
   context.lineWidth = width;
   context.strokeStyle = "white";
   context.strokeRect(...sides);
+}
+
+/** The corners of the chosen person's box, so that one sees whom the buttons and the table are about. */
+function paintCorners(context, person, camera) {
+  const [ax, ay] = camera.place(person.box[0], person.box[1]);
+  const [bx, by] = camera.place(person.box[2], person.box[3]);
+  const length = Math.min(14, Math.abs(bx - ax) / 4, Math.abs(by - ay) / 4);
+  context.beginPath();
+  for (const [x, towards] of [[ax, Math.sign(bx - ax)], [bx, Math.sign(ax - bx)]]) {
+    for (const [y, down] of [[ay, 1], [by, -1]]) {
+      context.moveTo(x + towards * length, y);
+      context.lineTo(x, y);
+      context.lineTo(x, y + down * length);
+    }
+  }
+  context.lineWidth = 3.5;
+  context.strokeStyle = HALO;
+  context.stroke();
+  context.lineWidth = 1.5;
+  context.strokeStyle = "white";
+  context.stroke();
 }
 
 /** The path of the ellipse of two standard deviations. */

@@ -54,7 +54,7 @@ export class Session {
   constructor(limits, detects, notice, show) {
     this.#limits = limits;
     this.#detects = detects;
-    $("whole").disabled = !detects;
+    $("whole").checked = $("whole").disabled = !detects;
     this.#notice = notice;
     this.#show = show;
     $("whole").addEventListener("change", () => this.#again());
