@@ -22,6 +22,11 @@ export function setKey(key) {
   sessionStorage.setItem(KEY_NAME, key);
 }
 
+/** Whether a key was given. */
+export function hasKey() {
+  return sessionStorage.getItem(KEY_NAME) !== null;
+}
+
 /** The models and limits of the server. */
 export async function fetchModels() {
   return (await request("v1/models", {})).json();

@@ -1,6 +1,6 @@
 // What can go wrong with a picture, in plain words, each with a way on.
 
-import { setKey } from "./api.js";
+import { hasKey, setKey } from "./api.js";
 import { megabytes } from "./pictures.js";
 
 function megapixels(pixels) {
@@ -90,6 +90,7 @@ export function askForKey(notice, again) {
     notice.clear();
     again();
   });
-  notice.show({ title: "This server asks for a key.", text: "Whoever runs it has it.", field: form });
+  const title = hasKey() ? "That is not the key of this server." : "This server asks for a key.";
+  notice.show({ title, text: "Whoever runs it has it.", field: form });
   field.focus();
 }
