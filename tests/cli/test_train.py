@@ -49,7 +49,7 @@ def test_help_names_exit_codes_and_loads_no_pytorch():
         ([], "name a recipe"),
         (["hrnet"], "there is no recipe 'hrnet'; there are coco_hrnet_w48_384x288, "),
         (["small_w24_slim_128x96", "--data", "{set}"], "--run DIR"),
-        (["small_w24_slim_128x96", "--run", "{run}"], "--data FOLDER, or --data FILE.json"),
+        (["small_w24_slim_128x96", "--run", "{run}"], "--data FOLDER, --data FILE.json ..., or --data synth:20000"),
         (["small_w24_slim_128x96", "--data", "{run}/no.json", "--run", "{run}"], "no such annotation file"),
         (["small_w24_slim_128x96", "--data", "{set}", "*x", "--run", "{run}"], "a weight is a number"),
         (["small_w24_slim_128x96", "--data", "*2", "{set}", "--run", "{run}"], "a weight follows the file"),
@@ -81,6 +81,13 @@ def test_help_names_exit_codes_and_loads_no_pytorch():
         (
             ["halpe_hrnet_w48_384x288_dark_plus", "--data", "{set}", "--run", "{run}"],
             "the stages coco, halpe, each on its own",
+        ),
+        (["small_w24_slim_128x96", "--data", "synth:none", "--run", "{run}"], "such as synth:20000"),
+        (["small_w24_slim_128x96", "--data", "synth:5", "synth:6", "--run", "{run}"], "can be asked for once"),
+        (["small_w24_slim_128x96", "--data", "synth:5", "*3", "--run", "{run}"], "a weight follows the file"),
+        (
+            ["coco_hrnet_w48_384x288", "--data", "synth:5", "--run", "{run}", "--set", "batch_size=1"],
+            "have the 136 keypoints of halpe136",
         ),
     ],
 )

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from wholepose.errors import AnnotationError, ConfigError, require
 
 if TYPE_CHECKING:
-    from wholepose.training.config import SetConfig, TrainConfig
+    from wholepose.training.config import SetConfig, SynthConfig, TrainConfig
     from wholepose.training.recipes import Datasets
+    from wholepose.training.trainer import MakePainter
 
 _EPILOG = """\
 examples:
@@ -33,6 +34,8 @@ examples:
   FILE.json ...      annotation files to train on instead; their pictures lie in the file's folder
   FILE.json:FOLDER   its pictures lie in FOLDER
   *WEIGHT            after a file: how often an epoch shows each of its people, such as '*3' or '*0.25'
+  synth:PEOPLE       so many synthetic people an epoch on top, drawn on the fly (the [synth] extra); see data.synth in
+                     --describe
 
 what comes to lie in --run DIR (with several stages, in DIR/STAGE):
   best.safetensors   the weights with the best AP in validation, last.safetensors those of the last epoch
@@ -96,9 +99,9 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.run is None:
         raise ConfigError("say where the run shall live: --run DIR")
-    if not options.data:
-        raise ConfigError("say what to train on: --data FOLDER, or --data FILE.json ...")
-    if len(stages) > 1 and Path(options.data[0]).suffix == ".json":
+    if not all(stage.data.train or stage.data.synth.people for stage in stages):
+        raise ConfigError("say what to train on: --data FOLDER, --data FILE.json ..., or --data synth:20000")
+    if len(stages) > 1 and any(".json" in word for word in options.data):
         raise ConfigError(
             f"{options.recipe} has the stages {', '.join(stage.stage for stage in stages)}, each on its own data: give "
             "--data the folder that `wholepose data prepare` filled"
@@ -117,7 +120,9 @@ def _train(options: argparse.Namespace, stages: tuple[TrainConfig, ...]) -> int:
     first, _ = processes.join()
     display = None if options.quiet or first else _Display()
     try:
-        outcome = train_stages(stages, options.run, device=options.device, observer=display)
+        outcome = train_stages(
+            stages, options.run, device=options.device, observer=display, make_painter=_painter_for(stages)
+        )
     finally:
         if display:
             display.close()
@@ -133,14 +138,24 @@ def _train(options: argparse.Namespace, stages: tuple[TrainConfig, ...]) -> int:
     return 0
 
 
+def _painter_for(stages: tuple[TrainConfig, ...]) -> MakePainter | None:
+    """Who draws synthetic people, where a stage asks for them."""
+    if not any(stage.data.synth.people for stage in stages):
+        return None
+    from wholepose.synth.painter import make_painter
+
+    return make_painter
+
+
 def _datasets(options: argparse.Namespace) -> Datasets:
     """What ``--data`` and ``--val`` name."""
     from wholepose.training.recipes import Datasets
 
     val = _set_of(options.val) if options.val else None
-    words = options.data
+    words = [word for word in options.data if not word.startswith("synth:")]
+    synth = _synth_of([word for word in options.data if word.startswith("synth:")])
     if len(words) == 1 and Path(words[0]).is_dir():
-        return Datasets(root=Path(words[0]), val=val)
+        return Datasets(root=Path(words[0]), val=val, synth=synth)
     sets: list[SetConfig] = []
     for word in words:
         if word.startswith("*"):
@@ -149,7 +164,21 @@ def _datasets(options: argparse.Namespace) -> Datasets:
             sets[-1] = _weighted(sets[-1], word)
         else:
             sets.append(_set_of(word))
-    return Datasets(train=tuple(sets), val=val)
+    return Datasets(train=tuple(sets), val=val, synth=synth)
+
+
+def _synth_of(words: list[str]) -> SynthConfig:
+    """Reads ``synth:PEOPLE``."""
+    from wholepose.training.config import SynthConfig
+
+    if not words:
+        return SynthConfig()
+    if len(words) > 1:
+        raise ConfigError(f"--data {' '.join(words)}: synthetic people can be asked for once")
+    people = words[0].removeprefix("synth:")
+    if not people.isdecimal() or int(people) < 1:
+        raise ConfigError(f"--data {words[0]}: say how many people an epoch, such as synth:20000")
+    return SynthConfig(people=int(people))
 
 
 def _set_of(word: str) -> SetConfig:

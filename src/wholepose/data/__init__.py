@@ -10,6 +10,7 @@ _EXPORTS = {
     "AugmentConfig": "augment",
     "Batch": "dataset",
     "BatchSampler": "sampler",
+    "DrawnSource": "drawn",
     "NO_AUGMENTATION": "augment",
     "PhotoStore": "photos",
     "PoseDataset": "dataset",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wholepose.data.annotations import AnnotationSet, without_missing_images
 from wholepose.data.augment import AugmentConfig, change_pixels, label_weights, place
+from wholepose.data.drawn import DrawnSource
 from wholepose.data.photos import PhotoStore
 from wholepose.errors import AnnotationError
 from wholepose.geometry import Protocol, crop_image
@@ -30,7 +31,8 @@ class Sample(NamedTuple):
         weights: (K,) float32, what ``heatmaps.encode`` takes for visibility: 0 is not labelled.
         matrix: (2, 3) float64 map from photo pixels to crop pixels.
         source: Which of the dataset's sources.
-        person: Row of the person in the annotations that ``dataset.sources[source]`` has left.
+        person: Row of the person in the annotations that ``dataset.sources[source]`` has left, or the number of one who
+            is drawn.
     """
 
     crop: NDArray[np.uint8]
@@ -50,7 +52,7 @@ class Batch(NamedTuple):
         weights: (B, K) float32.
         matrices: (B, 2, 3) float64 maps from photo pixels to crop pixels.
         sources: (B,) int64.
-        people: (B,) int64 rows in the source's annotations.
+        people: (B,) int64 rows in the source's annotations, or numbers of drawn people.
     """
 
     crops: NDArray[np.uint8]
@@ -102,7 +104,7 @@ class PoseDataset:
 
     def __init__(
         self,
-        sources: Sequence[Source | AnnotationSet],
+        sources: Sequence[Source | DrawnSource | AnnotationSet],
         crop_size: tuple[int, int],
         *,
         augment: AugmentConfig | None = None,
@@ -116,7 +118,8 @@ class PoseDataset:
         whose photo is missing.
 
         Args:
-            sources: The sets; all of one skeleton. An ``AnnotationSet`` alone has weight 1.
+            sources: The sets; all of one skeleton. An ``AnnotationSet`` alone has weight 1. Those who are drawn come on
+                top of those who are annotated.
             crop_size: (height, width) of the model's input.
             augment: How samples are varied; the protocol's training pipeline when None.
             seed: Another seed, another sequence of samples.
@@ -125,28 +128,40 @@ class PoseDataset:
 
         Raises:
             AnnotationError: More than 1 % of a set's photos are missing, or nobody is left to train on.
-            ValueError: There are no sources, their skeletons differ, or a weight is not positive.
+            ValueError: There are no sources, their skeletons differ, or a weight or a number of people is not positive.
         """
-        self.sources = tuple(Source(item) if isinstance(item, AnnotationSet) else item for item in sources)
-        if not self.sources:
+        named = [Source(item) if isinstance(item, AnnotationSet) else item for item in sources]
+        if not named:
             raise ValueError("a dataset needs at least one source")
-        names = {source.annotations.skeleton.name for source in self.sources}
+        names = {_skeleton(source).name for source in named}
         if len(names) > 1:
             raise ValueError(
                 f"sources have different skeletons: {', '.join(sorted(names))}; read them with skeleton=..."
             )
-        if not all(0 < source.weight < float("inf") for source in self.sources):
-            raise ValueError(f"weights must be positive, not {[source.weight for source in self.sources]}")
+        weights = [source.weight for source in named if isinstance(source, Source)]
+        if not all(0 < weight < float("inf") for weight in weights):
+            raise ValueError(f"weights must be positive, not {weights}")
+        if any(source.people < 1 for source in named if isinstance(source, DrawnSource)):
+            raise ValueError("a drawn source needs at least one person an epoch")
         self.crop_size = crop_size
         self.augment = AugmentConfig() if augment is None else augment
         self.seed = seed
         self.protocol = protocol
         self.photos = PhotoStore() if photos is None else photos
-        self.sources = tuple(replace(item, annotations=_trainable(item.annotations, protocol)) for item in self.sources)
-        shares = [max(1, round(source.weight * len(source.annotations))) for source in self.sources]
+        self.sources: tuple[Source | DrawnSource, ...] = tuple(
+            item if isinstance(item, DrawnSource) else replace(item, annotations=_trainable(item.annotations, protocol))
+            for item in named
+        )
+        shares = [
+            source.people if isinstance(source, DrawnSource) else max(1, round(source.weight * len(source.annotations)))
+            for source in self.sources
+        ]
         self._ends = np.cumsum(shares)
-        self._orders = []
+        self._orders: list[NDArray[np.int64]] = []
         for number, (share, source) in enumerate(zip(shares, self.sources, strict=True)):
+            if isinstance(source, DrawnSource):
+                self._orders.append(np.zeros(0, dtype=np.int64))
+                continue
             order = np.arange(len(source.annotations))
             # A set that an epoch shows only in part is gone through in a fixed random order, not in the file's.
             if share % len(order):
@@ -156,19 +171,21 @@ class PoseDataset:
     @property
     def skeleton(self) -> Skeleton:
         """The skeleton of the samples' keypoints."""
-        return self.sources[0].annotations.skeleton
+        return _skeleton(self.sources[0])
 
     def __len__(self) -> int:
         """Samples in an epoch."""
         return int(self._ends[-1])
 
     def person(self, epoch: int, index: int) -> tuple[int, int]:
-        """Which source, and which row of its annotations, a sample is made of."""
+        """Which source, and which row of its annotations or which drawn person, a sample is made of."""
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of an epoch of {len(self)}")
         source = int(np.searchsorted(self._ends, index, side="right"))
         start = int(self._ends[source - 1]) if source else 0
         share, order = int(self._ends[source]) - start, self._orders[source]
+        if isinstance(self.sources[source], DrawnSource):
+            return source, epoch * share + index - start
         return source, int(order[(epoch * share + index - start) % len(order)])
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
@@ -181,9 +198,11 @@ class PoseDataset:
         epoch, index = key
         number, row = self.person(epoch, index)
         source = self.sources[number]
-        people = source.annotations
         config = self.augment if source.augment is None else source.augment
         random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, epoch, index))))
+        if isinstance(source, DrawnSource):
+            return self._draw(source, number, row, config, random)
+        people = source.annotations
         image_row = people.image_rows[row]
         height, width = people.image_sizes[image_row].tolist()
         photo = self.photos.read(people.image_files[image_row], (height, width))
@@ -201,6 +220,24 @@ class PoseDataset:
         crop = change_pixels(crop_image(photo, placed.matrix, self.crop_size), config, random)
         return Sample(crop, placed.keypoints, placed.weights, placed.matrix, number, row)
 
+    def _draw(
+        self, source: DrawnSource, number: int, row: int, config: AugmentConfig, random: np.random.Generator
+    ) -> Sample:
+        subject = source.painter.subject(row)
+        placed = place(
+            subject.box,
+            subject.keypoints,
+            subject.visibility.astype(np.float32),
+            photo_width=subject.photo_width,
+            crop_size=self.crop_size,
+            skeleton=source.painter.skeleton,
+            config=config,
+            random=random,
+            protocol=self.protocol,
+        )
+        crop = change_pixels(subject.draw(placed.matrix, self.crop_size), config, random)
+        return Sample(crop, placed.keypoints, placed.weights, placed.matrix, number, row)
+
     def preload(self) -> None:
         """Reads every photo once, so that a store that keeps photos is full before worker processes start.
 
@@ -208,11 +245,14 @@ class PoseDataset:
             ImageError: A photo cannot be read.
             AnnotationError: A photo has another size than its annotations say.
         """
-        for source in self.sources:
-            people = source.annotations
+        for people in (source.annotations for source in self.sources if isinstance(source, Source)):
             for image_row in np.unique(people.image_rows):
                 height, width = people.image_sizes[image_row].tolist()
                 self.photos.read(people.image_files[image_row], (height, width))
+
+
+def _skeleton(source: Source | DrawnSource) -> Skeleton:
+    return source.painter.skeleton if isinstance(source, DrawnSource) else source.annotations.skeleton
 
 
 def _trainable(annotations: AnnotationSet, protocol: Protocol) -> AnnotationSet:

@@ -98,6 +98,8 @@ def _place(generator: np.random.Generator, size: tuple[int, int], camera: Camera
     """A floor in perspective, walls or sky above it, and clutter."""
     height, width = size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    to_photo = camera.to_photo().astype(np.float32)
+    x, y = (row[0] * x + row[1] * y + row[2] for row in to_photo)
     rays = np.stack(
         [(x - camera.center[0]) / camera.focal_px, (y - camera.center[1]) / camera.focal_px, np.ones_like(x)], -1
     )

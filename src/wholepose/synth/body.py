@@ -106,7 +106,9 @@ class Body:
         coefficients = phenotype_weights(phenotype, self._phenotype_mask) @ self._phenotype_matrix + self._offset
         for name, amount in (local_changes or {}).items():
             coefficients = coefficients + amount * self._local_matrix[self._local_rows[name]]
-        points = self.mean + (coefficients.astype(np.float32) @ self._basis).reshape(-1, 3)
+        # Not a matrix product: BLAS rounds by how many threads it takes, and one seed shall give one picture.
+        offsets = np.einsum("k,kv->v", coefficients.astype(np.float32), self._basis)
+        points = self.mean + offsets.reshape(-1, 3)
         count = len(self.bone_names)
         vertices = points[: self.num_vertices]
         return vertices, points[self.num_vertices : self.num_vertices + count], points[self.num_vertices + count :]

@@ -20,7 +20,8 @@ from wholepose.images import save_image
 from wholepose.outputs import write_json
 from wholepose.poses import Poses
 from wholepose.skeletons import HALPE136
-from wholepose.synth.people import SynthPeople, SynthSample
+from wholepose.synth.annotate import SynthSample
+from wholepose.synth.people import SynthPeople
 
 ANNOTATIONS = "annotations.json"
 CONTACT_SHEET = "contact_sheet.jpg"

@@ -36,7 +36,10 @@ wp.set_module_options({"enable_backward": False})  # nothing is differentiated, 
 
 @wp.struct
 class Camera:
-    """A pinhole with radial distortion; rotation maps world to camera (x right, y down, z ahead)."""
+    """A pinhole with radial distortion; rotation maps world to camera (x right, y down, z ahead).
+
+    `to_photo` and `shift` map pixels of the picture to those of the photo that focal length and centre belong to.
+    """
 
     rotation: wp.mat33
     position: wp.vec3
@@ -44,6 +47,8 @@ class Camera:
     center_x: float
     center_y: float
     distortion: float
+    to_photo: wp.mat22
+    shift: wp.vec2
 
 
 @wp.struct
@@ -65,8 +70,9 @@ class Light:
 @wp.func
 def camera_ray(camera: Camera, x: float, y: float) -> wp.vec3:
     """The direction in the world of a place in the picture."""
-    u = (x - camera.center_x) / camera.focal
-    v = (y - camera.center_y) / camera.focal
+    photo = camera.to_photo * wp.vec2(x, y) + camera.shift
+    u = (photo[0] - camera.center_x) / camera.focal
+    v = (photo[1] - camera.center_y) / camera.focal
     a = u
     b = v
     for _ in range(5):

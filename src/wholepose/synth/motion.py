@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wholepose.synth.people import SynthPeople, SynthSample
+from wholepose.synth.annotate import SynthSample
+from wholepose.synth.people import SynthPeople
 from wholepose.synth.person import Identity, Person
 from wholepose.synth.posing import Pose
 from wholepose.synth.rotations import Matrix, about, from_vector, to_vector

@@ -3,64 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.errors import ConfigError, require
-from wholepose.geometry import BOX_PADDING, crop_regions
+from wholepose.geometry import BOX_PADDING, crop_matrices, crop_regions, transform_points
 from wholepose.skeletons import HALPE136
+from wholepose.synth.annotate import MIN_DEPTH_M, SynthSample, annotate, in_picture, projected_box, see
 from wholepose.synth.assets import AssetFolder
 from wholepose.synth.backgrounds import Backgrounds
 from wholepose.synth.body import load_body
 from wholepose.synth.effects import develop
-from wholepose.synth.meshes import bounds
-from wholepose.synth.person import Casting, Person
-from wholepose.synth.render import Camera, Layers, Light, Renderer, Scene
+from wholepose.synth.person import Casting
+from wholepose.synth.render import Camera, Layers, Light, Renderer, Scene, Surface
 from wholepose.synth.stage import Stage, draw_stage
 from wholepose.weights import cache_folder
 
-SMALLEST_AREA_PX = 24
-"""A person of whom fewer pixels show is not annotated."""
-
 _CROP_FRAMINGS = {"full": 0.46, "group": 0.2, "knees": 0.12, "waist": 0.12, "chest": 0.07, "head": 0.03}
-
-MIN_DEPTH_M = 0.05
-"""Points nearer to the lens than this do not count for a box."""
 
 _ATTEMPTS = 3
 _LEAST_SEEN = 8
 """A crop of whose person fewer keypoints are seen is drawn anew: it teaches nothing."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SynthSample:
-    """A picture and its people.
-
-    Convention:
-        Pixels as in :mod:`wholepose.geometry`: the centre of the first pixel is (0, 0).
-    """
-
-    image: NDArray[np.uint8]
-    """(H, W, 3) RGB."""
-    keypoints: NDArray[np.float32]
-    """(N, 136, 2) pixels, also of points outside the picture."""
-    visibility: NDArray[np.uint8]
-    """(N, 136): 2 seen, 1 hidden by something or by the person themselves, 0 outside the picture."""
-    boxes: NDArray[np.float32]
-    """(N, 4) xyxy pixels around what shows of each person."""
-    areas: NDArray[np.float32]
-    """(N,) pixels of the mask."""
-    masks: NDArray[np.bool_]
-    """(N, H, W) where each person shows."""
-    person_ids: NDArray[np.int64]
-    """(N,) who each person is in the scene, the same in all frames of a clip."""
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
 
 
 class SynthPeople:
@@ -155,37 +122,28 @@ class SynthPeople:
             A sample with N = 1 whose image has this series' size.
         """
         for attempt in range(_ATTEMPTS):
-            sample = self._crop(np.random.default_rng([self.seed, index, 1, attempt]), padding, part)
+            subject = self.subject(index, attempt)
+            box = subject.box if part is None else subject.part_box(part)
+            centers, sizes = crop_regions(box[None], self.size[1] / self.size[0], padding)
+            sample = subject.sample(crop_matrices(centers, sizes, self.size)[0], self.size)
             if (sample.visibility == 2).sum() >= _LEAST_SEEN or attempt == _ATTEMPTS - 1:
                 break
         return sample
 
-    def _crop(self, generator: np.random.Generator, padding: float, part: str | None) -> SynthSample:
-        casting, _ = self.load()
+    def subject(self, index: int, attempt: int = 0) -> Subject:
+        """Draws up whom crop number `index` shows, before it is known where it is cropped.
+
+        Args:
+            index: Number of the crop.
+            attempt: Another one, another person.
+        """
+        casting, renderer = self.load()
+        generator = np.random.default_rng([self.seed, index, 1, attempt])
         photo = (480, 640) if generator.random() < 0.6 else (640, 480)
         extra = min(int(generator.choice([0, 1, 2, 3], p=[0.74, 0.15, 0.07, 0.04])), self.people[1] - 1)
         framing = str(generator.choice(list(_CROP_FRAMINGS), p=list(_CROP_FRAMINGS.values())))
         stage = draw_stage(generator, casting, photo, 1 + extra, framing=framing)
-        box = _projected_box(stage.people[0], stage.camera, photo)
-        if part is not None:
-            points, depth = stage.camera.project(stage.people[0].keypoints[list(HALPE136.parts[part])])
-            if (depth > MIN_DEPTH_M).all():
-                box = np.concatenate([points.min(axis=0), points.max(axis=0)])
-        height, width = self.size
-        centers, sizes = crop_regions(box[None], width / height, padding)
-        factor = width / sizes[0, 1]
-        origin = centers[0] - np.array([width, height]) / 2 / factor
-        camera = dataclasses.replace(
-            stage.camera,
-            focal_px=stage.camera.focal_px * factor,
-            center=(
-                float((stage.camera.center[0] - origin[0]) * factor),
-                float((stage.camera.center[1] - origin[1]) * factor),
-            ),
-        )
-        edges = (np.array([-0.5, -0.5, photo[1] - 0.5, photo[0] - 0.5]) - np.tile(origin, 2)) * factor
-        stage = dataclasses.replace(stage, camera=camera)
-        return self.picture(generator, stage, self.size, keep=edges, only_first=True)
+        return Subject(self, generator, stage, renderer.scene(_surfaces(stage)), photo)
 
     def background(
         self, generator: np.random.Generator, camera: Camera, size: tuple[int, int] | None = None
@@ -200,8 +158,8 @@ class SynthPeople:
         size: tuple[int, int],
         *,
         background: NDArray[np.float32] | None = None,
-        keep: NDArray[np.floating] | None = None,
-        only_first: bool = False,
+        scene: Scene | None = None,
+        photo: tuple[int, int] | None = None,
     ) -> SynthSample:
         """Renders a stage and annotates it.
 
@@ -210,38 +168,85 @@ class SynthPeople:
             stage: The scene.
             size: (height, width).
             background: (H, W, 3) in [0, 1]; drawn when None.
-            keep: (4,) xyxy pixels outside of which the picture is black, as beyond a photo's edge.
-            only_first: Annotate only the first person.
+            scene: The stage's surfaces in the renderer, where they are there already.
+            photo: (height, width) of the photo of which the camera's crop is drawn: black beyond its edges, and only
+                the first person is annotated. None for all of the photo and all people.
         """
-        _, renderer = self.load()
-        height, width = size
+        scene = self.load()[1].scene(_surfaces(stage)) if scene is None else scene
+        image, layers = self._draw(generator, stage, scene, size, background, photo)
+        people = stage.people if photo is None else stage.people[:1]
+        return annotate(image, layers, people, stage.camera, scene, photo or size, always=photo is not None)
+
+    def _draw(
+        self,
+        generator: np.random.Generator,
+        stage: Stage,
+        scene: Scene,
+        size: tuple[int, int],
+        background: NDArray[np.float32] | None = None,
+        photo: tuple[int, int] | None = None,
+    ) -> tuple[NDArray[np.uint8], Layers]:
         behind = self.background(generator, stage.camera, size) if background is None else background
         light = _tint(stage.light, behind)
-        scene = renderer.scene([surface for person in stage.people for surface in person.surfaces] + stage.things)
         layers = scene.render(stage.camera, light, size, samples=self._samples, seed=int(generator.integers(2**31)))
         image = develop(generator, _composite(generator, layers, behind), strength=self._effects)
-        window = np.array([-0.5, -0.5, width - 0.5, height - 0.5])
-        if keep is not None:
-            window[:2] = np.maximum(window[:2], keep[:2])
-            window[2:] = np.minimum(window[2:], keep[2:])
-            y, x = np.mgrid[0:height, 0:width]
-            outside = (x < window[0]) | (x > window[2]) | (y < window[1]) | (y > window[3])
+        if photo is not None:
+            x, y = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
+            outside = ~in_picture(transform_points(np.stack([x, y], axis=-1), stage.camera.to_photo()[None]), photo)
             image[outside] = 0
             layers.person[outside] = -1
-        people = stage.people[:1] if only_first else stage.people
-        return _annotate(image, layers, people, stage.camera, scene, window, always=only_first)
+        return image, layers
 
 
-def _projected_box(person: Person, camera: Camera, photo: tuple[int, int]) -> NDArray[np.float64]:
-    """The box of a person in a photo (xyxy), cut at its edges."""
-    points = np.concatenate([surface.vertices for surface in person.surfaces])
-    pixels, depth = camera.project(points)
-    pixels = pixels[depth > MIN_DEPTH_M]
-    least, greatest = bounds(pixels)
-    low = np.maximum(least, -0.5)
-    high = np.minimum(greatest, np.array([photo[1], photo[0]]) - 0.5)
-    high = np.maximum(high, low + 8)
-    return np.concatenate([low, high])
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """Somebody in a photo that is drawn only where it is looked at, and as sharply as that asks for."""
+
+    people: SynthPeople
+    generator: np.random.Generator
+    """Random numbers for what is not yet drawn up: background, effects."""
+    stage: Stage
+    scene: Scene
+    photo: tuple[int, int]
+    """(height, width) of the photo."""
+
+    @functools.cached_property
+    def box(self) -> NDArray[np.float64]:
+        """(4,) xyxy photo pixels around the person, cut at the photo's edges."""
+        return projected_box(self.stage.people[0], self.stage.camera, self.photo)
+
+    @functools.cached_property
+    def keypoints(self) -> NDArray[np.float32]:
+        """(136, 2) photo pixels."""
+        return self.stage.camera.project(self.stage.people[0].keypoints)[0].astype(np.float32)
+
+    @functools.cached_property
+    def visibility(self) -> NDArray[np.uint8]:
+        """(136,) 2 seen, 1 hidden, 0 outside the photo."""
+        return np.asarray(see(self.scene, self.stage.people[:1], self.stage.camera, self.photo)[0])
+
+    def part_box(self, part: str) -> NDArray[np.float64]:
+        """(4,) xyxy photo pixels around a part of the skeleton; the person's box where it is behind the camera."""
+        points, depth = self.stage.camera.project(self.stage.people[0].keypoints[list(HALPE136.parts[part])])
+        if not (depth > MIN_DEPTH_M).all():
+            return self.box
+        return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+    def sample(self, matrix: NDArray[np.floating], size: tuple[int, int]) -> SynthSample:
+        """Draws and annotates the crop that `matrix` (2, 3), from photo to crop pixels, takes; once a subject."""
+        return self.people.picture(self.generator, self._cropped(matrix), size, scene=self.scene, photo=self.photo)
+
+    def draw(self, matrix: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Draws the crop (H, W, 3) alone; once a subject."""
+        return self.people._draw(self.generator, self._cropped(matrix), self.scene, size, photo=self.photo)[0]
+
+    def _cropped(self, matrix: NDArray[np.floating]) -> Stage:
+        camera = dataclasses.replace(self.stage.camera, crop=np.asarray(matrix, dtype=np.float64))
+        return dataclasses.replace(self.stage, camera=camera)
+
+
+def _surfaces(stage: Stage) -> list[Surface]:
+    return [surface for person in stage.people for surface in person.surfaces] + stage.things
 
 
 def _tint(light: Light, background: NDArray[np.float32]) -> Light:
@@ -265,70 +270,3 @@ def _composite(generator: np.random.Generator, layers: Layers, background: NDArr
     color = layers.color
     color = np.where(color > 0.7, 0.7 + 0.3 * (1 - np.exp(-(color - 0.7) / 0.3)), color)
     return np.asarray(np.sqrt(np.clip(color * cover + behind * (1 - cover), 0, 1)), dtype=np.float32)
-
-
-def _annotate(
-    image: NDArray[np.uint8],
-    layers: Layers,
-    people: list[Person],
-    camera: Camera,
-    scene: Scene,
-    window: NDArray[np.floating],
-    *,
-    always: bool,
-) -> SynthSample:
-    points = np.concatenate([person.keypoints for person in people])
-    owner = np.repeat(np.arange(len(people)), 136)
-    pixels, depth = camera.project(points)
-    seen = scene.seen(camera, points, np.concatenate([person.depths_m for person in people]), owner)
-    inside = (
-        (pixels[:, 0] > window[0])
-        & (pixels[:, 0] < window[2])
-        & (pixels[:, 1] > window[1])
-        & (pixels[:, 1] < window[3])
-    )
-    inside &= depth > 0.02
-    visibility = np.where(inside, np.where(seen, 2, 1), 0).astype(np.uint8).reshape(-1, 136)
-    masks, boxes, kept = [], [], []
-    for number in range(len(people)):
-        mask = layers.person == number
-        if not always and mask.sum() < SMALLEST_AREA_PX:
-            continue
-        box = _mask_box(mask)
-        if box is None:
-            box = (float(window[0]), float(window[1]), float(window[2]), float(window[3]))
-        _hide_stray_points(visibility[number], pixels[number * 136 : (number + 1) * 136], mask, box)
-        boxes.append(box)
-        masks.append(mask)
-        kept.append(number)
-    return SynthSample(
-        image=image,
-        keypoints=pixels.reshape(-1, 136, 2)[kept].astype(np.float32),
-        visibility=visibility[kept],
-        boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        areas=np.array([mask.sum() for mask in masks], dtype=np.float32),
-        masks=np.array(masks, dtype=bool).reshape(-1, *layers.person.shape),
-        person_ids=np.array(kept, dtype=np.int64),
-    )
-
-
-def _mask_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float] | None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return None
-    return (columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5)
-
-
-def _hide_stray_points(
-    visibility: NDArray[np.uint8],
-    pixels: NDArray[np.floating],
-    mask: NDArray[np.bool_],
-    box: tuple[float, float, float, float],
-) -> None:
-    """Calls seen points hidden where no pixel of their person shows nearby: thinner than a pixel, or behind hair."""
-    reach = int(0.03 * max(box[2] - box[0], box[3] - box[1]))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    near = np.asarray(cv2.dilate(mask.astype(np.uint8), disc))
-    seen = np.flatnonzero(visibility == 2)
-    columns, rows = np.clip(np.round(pixels[seen]).astype(np.int64), 0, np.array(mask.shape[::-1]) - 1).T
-    visibility[seen[near[rows, columns] == 0]] = 1

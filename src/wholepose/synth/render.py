@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.errors import ConfigError, require
+from wholepose.geometry import invert_affine
 from wholepose.synth.meshes import bounds, load_warp
 
 
@@ -57,13 +58,18 @@ class Surface:
 
 @dataclasses.dataclass
 class Camera:
-    """A camera at `position` (3,) whose `rotation` (3, 3) maps world to camera axes: x right, y down, z ahead."""
+    """A camera at `position` (3,) whose `rotation` (3, 3) maps world to camera axes: x right, y down, z ahead.
+
+    `crop` (2, 3) maps pixels of the photo that the camera takes to those of the picture that is drawn, such as a crop
+    of it, turned or mirrored or not; None where the picture is the photo. `focal_px` and `center` are the photo's.
+    """
 
     rotation: NDArray[np.float64]
     position: NDArray[np.float64]
     focal_px: float
     center: tuple[float, float]
     distortion: float = 0.0
+    crop: NDArray[np.float64] | None = None
 
     def project(self, points: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Pixels (..., 2) and depths (...) in metres of world points (..., 3)."""
@@ -71,7 +77,14 @@ class Camera:
         depth = np.maximum(local[..., 2], 1e-6)
         plane = local[..., :2] / depth[..., None]
         plane = plane * (1 + self.distortion * np.square(plane).sum(-1, keepdims=True))
-        return plane * self.focal_px + np.array(self.center), local[..., 2]
+        pixels = plane * self.focal_px + np.array(self.center)
+        if self.crop is not None:
+            pixels = pixels @ self.crop[:, :2].T + self.crop[:, 2]
+        return pixels, local[..., 2]
+
+    def to_photo(self) -> NDArray[np.float64]:
+        """(2, 3) map from pixels of the picture to pixels of the photo."""
+        return np.eye(2, 3) if self.crop is None else invert_affine(self.crop)
 
 
 @dataclasses.dataclass
@@ -317,6 +330,9 @@ class Scene:
         result.focal = camera.focal_px
         result.center_x, result.center_y = camera.center
         result.distortion = camera.distortion
+        to_photo = camera.to_photo()
+        result.to_photo = self._wp.mat22(*to_photo[:, :2].ravel().tolist())
+        result.shift = self._wp.vec2(*to_photo[:, 2].tolist())
         return result
 
     def _light(self, light: Light) -> Any:

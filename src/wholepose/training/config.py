@@ -147,11 +147,46 @@ class SetConfig:
 
 
 @dataclass(frozen=True)
+class SynthConfig:
+    """Synthetic people among those who are trained on, drawn when a sample is made; see ``wholepose synth --help``.
+
+    Attributes:
+        people: How many an epoch shows, new ones in every epoch. 0: none.
+        assets: Folder of MakeHuman assets; empty: procedural clothes and hair alone.
+        backgrounds: Folder of photos without people; empty: made-up places.
+        hand_poses: File of hand shapes; empty: random ones alone.
+        clean: Nothing of unproven licence: no skin pictures, no hand poses.
+        effects: How much cameras spoil pictures, 0 to 1.
+        device: What renders, in each loader process: ``"cpu"`` or a CUDA device.
+    """
+
+    people: int = 0
+    assets: str = ""
+    backgrounds: str = ""
+    hand_poses: str = ""
+    clean: bool = False
+    effects: float = 1.0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ConfigError: A value cannot work; the message names the field.
+        """
+        _check_range("data.synth.people", self.people)
+        _check_range("data.synth.effects", self.effects, high=1)
+        if self.clean and self.hand_poses:
+            raise ConfigError("data.synth.hand_poses come under a research licence and cannot be had with clean=true")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """What is learnt from and what is judged on.
 
     Attributes:
         train: Sets that are mixed.
+        synth: Synthetic people that are mixed in.
         val: The set for validation; None trains without.
         workers: Loader processes a rank; 0 loads in the training process. Changes no result.
         cache_images: Decode every photo once, at the start, into a file of the run's folder that all loader processes
@@ -159,6 +194,7 @@ class DataConfig:
     """
 
     train: tuple[SetConfig, ...] = ()
+    synth: SynthConfig = field(default_factory=SynthConfig)
     val: SetConfig | None = None
     workers: int = 2
     cache_images: bool = False

@@ -11,13 +11,18 @@ from wholepose.outputs import write_json
 from wholepose.training import processes
 from wholepose.training.config import TrainConfig, override
 from wholepose.training.progress import Observer, Outcome
-from wholepose.training.trainer import Trainer, check_settings
+from wholepose.training.trainer import MakePainter, Trainer, check_settings
 
 _RESULT = "result.json"
 
 
 def train_stages(
-    stages: Sequence[TrainConfig], run: Path, *, device: str = "auto", observer: Observer | None = None
+    stages: Sequence[TrainConfig],
+    run: Path,
+    *,
+    device: str = "auto",
+    observer: Observer | None = None,
+    make_painter: MakePainter | None = None,
 ) -> Outcome:
     """Trains every stage that is not done yet.
 
@@ -26,6 +31,7 @@ def train_stages(
         run: The run's folder.
         device: As :func:`wholepose.training.processes.choose_device` takes it.
         observer: Who is told of progress.
+        make_painter: See :class:`Trainer`.
 
     Returns:
         How the last stage that ran ended.
@@ -46,7 +52,9 @@ def train_stages(
         done = _finished(folder)
         if done is None:
             previous = outcome.weights if outcome else None
-            outcome = Trainer(stage, folder, device=device, observer=observer, previous=previous).fit()
+            outcome = Trainer(
+                stage, folder, device=device, observer=observer, previous=previous, make_painter=make_painter
+            ).fit()
             if not outcome.finished:
                 return outcome
             if rank == 0:

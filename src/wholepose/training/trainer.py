@@ -7,7 +7,7 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 
 from wholepose.data.annotations import AnnotationSet, read_annotations
 from wholepose.data.dataset import PoseDataset, Source
+from wholepose.data.drawn import DrawnSource, Painter
 from wholepose.data.sampler import BatchSampler
 from wholepose.errors import ConfigError, TrainingError
 from wholepose.models.checkpoints import load_checkpoint
@@ -22,7 +23,15 @@ from wholepose.outputs import atomic_path
 from wholepose.skeletons import get_skeleton
 from wholepose.training import processes
 from wholepose.training.checkpoint import CheckpointFolder, TrainingState
-from wholepose.training.config import PREVIOUS_STAGE, SetConfig, TrainConfig, difference, from_json, to_json
+from wholepose.training.config import (
+    PREVIOUS_STAGE,
+    SetConfig,
+    SynthConfig,
+    TrainConfig,
+    difference,
+    from_json,
+    to_json,
+)
 from wholepose.training.learner import Learner, Step
 from wholepose.training.loading import TensorBatch, batches, make_loader
 from wholepose.training.network import build_network, write_weights
@@ -35,6 +44,10 @@ from wholepose.weights.cache import resolve
 
 CONFIG_FILE = "config.json"
 MOST_SKIPPED_IN_A_ROW = 10
+
+
+MakePainter = Callable[[SynthConfig, int], Painter]
+"""Makes whoever draws synthetic people, from the settings and the run's seed."""
 
 
 class _Stop(Exception):  # noqa: N818 - not an error
@@ -53,6 +66,7 @@ class Trainer:
         device: As :func:`wholepose.training.processes.choose_device` takes it.
         observer: Who is told of progress.
         previous: Weights of the stage before, for ``PREVIOUS_STAGE``.
+        make_painter: Needed where ``config.data.synth`` asks for people.
 
     Raises:
         ConfigError: A setting cannot work here, or the folder holds a run with other settings.
@@ -68,6 +82,7 @@ class Trainer:
         device: str = "auto",
         observer: Observer | None = None,
         previous: Path | None = None,
+        make_painter: MakePainter | None = None,
     ) -> None:
         self.config, self.run, self.observer = config, run, observer
         self.rank, self.processes = processes.join()
@@ -87,7 +102,7 @@ class Trainer:
         self.checkpoints = CheckpointFolder(run / "checkpoints", config.keep_last)
         self.val = None if config.data.val is None else judgeable(self._read(config.data.val))
         self.photos = PhotoFile(run / f"photos_{self.rank}.cache") if config.data.cache_images else None
-        self.dataset = self._dataset()
+        self.dataset = self._dataset(make_painter)
         self.sampler = BatchSampler(
             len(self.dataset),
             config.batch_size // self.processes,
@@ -151,12 +166,22 @@ class Trainer:
             protocol=self.config.protocol,
         )
 
-    def _dataset(self) -> PoseDataset:
+    def _dataset(self, make_painter: MakePainter | None) -> PoseDataset:
         data = self.config.data
-        if not data.train:
+        sources: list[Source | DrawnSource] = [Source(self._read(part), weight=part.weight) for part in data.train]
+        if data.synth.people:
+            if self.config.model.skeleton != "halpe136":
+                raise ConfigError(
+                    f"synthetic people (data.synth.people={data.synth.people}) have the 136 keypoints of halpe136, "
+                    f"not those of model.skeleton={self.config.model.skeleton}"
+                )
+            if make_painter is None:
+                raise ConfigError("data.synth.people asks for synthetic people, but nothing here draws them")
+            sources.append(DrawnSource(make_painter(data.synth, self.config.seed), data.synth.people))
+        if not sources:
             raise ConfigError("there is nothing to train on: name annotation files or a dataset folder with --data")
         dataset = PoseDataset(
-            [Source(self._read(part), weight=part.weight) for part in data.train],
+            sources,
             self.config.model.input_size,
             augment=self.config.augment,
             seed=self.config.seed,

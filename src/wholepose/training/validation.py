@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wholepose.data.annotations import AnnotationSet, without_missing_images
 from wholepose.data.augment import NO_AUGMENTATION
-from wholepose.data.dataset import PoseDataset
+from wholepose.data.dataset import PoseDataset, Source
 from wholepose.data.sampler import BatchSampler
 from wholepose.draw import draw_poses
 from wholepose.evaluation.checks import areas_from_boxes, check_annotations
@@ -120,9 +120,9 @@ def validate(
     everybody = group.gather((found, stop))
     if rank != 0 or any(stop for _, stop in everybody):
         return None
-    return _score(
-        [each for found, _ in everybody for each in found], dataset.sources[0].annotations, annotations, config
-    )
+    used = dataset.sources[0]
+    assert isinstance(used, Source)
+    return _score([each for found, _ in everybody for each in found], used.annotations, annotations, config)
 
 
 class _Predictor:
