@@ -279,7 +279,7 @@ def test_options_that_do_not_fit(tiny_models, tmp_path):
         load_runtime(path, precision="fp16")
     with pytest.raises(ConfigError, match="mps"):
         load_runtime(path, device="mps")
-    with pytest.raises(ConfigError, match="this file runs on 'onnx'"):
+    with pytest.raises(ConfigError, match="this file runs on 'onnx' or 'openvino'"):
         load_runtime(path, runtime="torch")
     with pytest.raises(ConfigError, match="does not exist"):
         load_runtime(path, runtime="tensorflow")

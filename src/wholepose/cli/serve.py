@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SPEC",
         help="'default', 'none', a YOLOX or RTMDet .onnx, or 'rtdetr[:FOLDER]'; default: default",
     )
-    model.add_argument("--runtime", choices=("auto", "onnx", "torch"), default="auto", help="default: by the file")
+    model.add_argument("--runtime", choices=("auto", "onnx", "openvino", "torch"), default="auto", help="default: auto")
     model.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
     model.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
     model.add_argument("--offline", action="store_true", help="never download weights")

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from wholepose import geometry
 from wholepose.errors import WeightsError
+from wholepose.heatmaps import decode, merge_flipped
+from wholepose.skeletons import get_skeleton
 from wholepose.weights.card import ModelCard
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-RuntimeName = Literal["auto", "onnx", "torch"]
+RuntimeName = Literal["auto", "onnx", "openvino", "torch"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -162,6 +165,36 @@ def predict_in_halves(
             continue
         start += size
     return parts[0] if len(parts) == 1 else CropPredictions.concatenate(parts)
+
+
+def predict_by_heatmaps(
+    run: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    crops: NDArray[np.uint8],
+    card: ModelCard,
+    *,
+    flip_test: bool,
+) -> CropPredictions:
+    """Decodes, and flips, outside a graph that ends in heatmaps, by the rules of those that end in keypoints.
+
+    Args:
+        run: The engine: (B, H, W, 3) uint8 crops to (B, K, h, w) float32 heatmaps.
+        crops: (B, H, W, 3) uint8, B >= 1.
+        card: Says how to decode.
+        flip_test: Average with the prediction on the mirrored crops.
+
+    Raises:
+        WeightsError: The heatmaps are not all finite.
+    """
+    heatmaps = run(crops)
+    if flip_test:
+        mirrored = run(np.ascontiguousarray(crops[:, :, ::-1]))
+        heatmaps = merge_flipped(heatmaps, mirrored, get_skeleton(card.skeleton).flip_indices)
+    if not np.isfinite(heatmaps).all():
+        raise WeightsError(f"{card.name}: the model's heatmaps are not all finite; its weights are damaged")
+    protocol: geometry.Protocol = "mmpose0" if card.protocol == "mmpose0" else "default"
+    decoded = decode(heatmaps, kernel=card.decode_kernel, protocol=protocol)
+    stride = np.float32(card.stride)
+    return CropPredictions(decoded.coordinates * stride, decoded.scores, decoded.covariances * stride**2)
 
 
 def available_cores() -> int:

@@ -10,8 +10,6 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from wholepose.errors import ConfigError, WeightsError
-from wholepose.geometry import Protocol
-from wholepose.heatmaps import decode, merge_flipped
 from wholepose.runtimes.base import (
     CropPredictions,
     Device,
@@ -19,8 +17,10 @@ from wholepose.runtimes.base import (
     available_cores,
     check_crops,
     check_predictions,
+    predict_by_heatmaps,
     predict_in_halves,
 )
+from wholepose.runtimes.graph_check import GraphPort, check_graph
 from wholepose.skeletons import get_skeleton
 from wholepose.weights.card import ModelCard
 from wholepose.weights.onnx_file import check_onnx_file
@@ -28,6 +28,7 @@ from wholepose.weights.onnx_file import check_onnx_file
 _CUDA = "CUDAExecutionProvider"
 # ONNX Runtime's log levels. Its warnings are about its own optimiser, and what fails in a run is raised as well.
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 _MEMORY_ERRORS = ("Failed to allocate memory", "out of memory", "bad_alloc", "bad allocation", "BFCArena")
 
 
@@ -62,7 +63,7 @@ class OnnxRuntime:
         if precision != "fp32":
             raise ConfigError(
                 f"{path}: ONNX Runtime runs a file in the precision it was exported in, so precision must be fp32, "
-                f"not {precision}; use a .safetensors model with the torch runtime for {precision}"
+                f"not {precision}; for bf16 use the openvino runtime, or a .safetensors model with the torch runtime"
             )
         providers = _providers(device)
         check_onnx_file(path)
@@ -92,7 +93,13 @@ class OnnxRuntime:
             self._skeleton = get_skeleton(self._card.skeleton)
         except ConfigError as error:
             raise WeightsError(f"{path}: the model card is wrong: {error}") from error
-        self._gives_heatmaps = _check_graph(self._session, self._card, self._skeleton.num_keypoints, path)
+        self._gives_heatmaps = check_graph(
+            _ports(self._session.get_inputs()),
+            _ports(self._session.get_outputs()),
+            self._card,
+            self._skeleton.num_keypoints,
+            path,
+        )
         self._has_flip_test = any(
             node.name == "flip_test"
             for node in (*self._session.get_inputs(), *self._session.get_overridable_initializers())
@@ -176,17 +183,11 @@ class OnnxRuntime:
         return CropPredictions(keypoints, scores, covariances)
 
     def _run_heatmaps(self, crops: NDArray[np.uint8], flip_test: bool) -> CropPredictions:
-        heatmaps = self._session.run(["heatmaps"], {"crops": crops}, self._run_options)[0]
-        if flip_test:
-            mirrored = np.ascontiguousarray(crops[:, :, ::-1])
-            second = self._session.run(["heatmaps"], {"crops": mirrored}, self._run_options)[0]
-            heatmaps = merge_flipped(heatmaps, second, self._skeleton.flip_indices)
-        if not np.isfinite(heatmaps).all():
-            raise WeightsError(f"{self._card.name}: the model's heatmaps are not all finite; its weights are damaged")
-        protocol: Protocol = "mmpose0" if self._card.protocol == "mmpose0" else "default"
-        decoded = decode(heatmaps, kernel=self._card.decode_kernel, protocol=protocol)
-        stride = np.float32(self._card.stride)
-        return CropPredictions(decoded.coordinates * stride, decoded.scores, decoded.covariances * stride**2)
+        def run(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            heatmaps: NDArray[np.float32] = self._session.run(["heatmaps"], {"crops": batch}, self._run_options)[0]
+            return heatmaps
+
+        return predict_by_heatmaps(run, crops, self._card, flip_test=flip_test)
 
 
 def _providers(device: Device) -> list[str]:
@@ -200,46 +201,8 @@ def _providers(device: Device) -> list[str]:
     return [*gpu, "CPUExecutionProvider"]
 
 
-def _check_graph(session: onnxruntime.InferenceSession, card: ModelCard, num_keypoints: int, path: Path) -> bool:
-    """Compares a graph with its card; returns whether it ends in heatmaps instead of keypoints."""
-    inputs = {node.name: node for node in session.get_inputs()}
-    outputs = {node.name: node for node in session.get_outputs()}
-    if not set(inputs) <= {"crops", "flip_test"} or "crops" not in inputs:
-        raise WeightsError(f"{path}: a wholepose model's input is 'crops', not {', '.join(inputs) or 'nothing'}")
-    height, width = card.input_size
-    _check_node(path, inputs["crops"], "tensor(uint8)", (None, height, width, 3))
-    if "heatmaps" in outputs:
-        size = (height // card.stride, width // card.stride)
-        _check_node(path, outputs["heatmaps"], "tensor(float)", (None, num_keypoints, *size))
-        return True
-    expected = {"keypoints": (2,), "scores": (), "covariances": (2, 2)}
-    missing = [name for name in expected if name not in outputs]
-    if missing:
-        raise WeightsError(
-            f"{path}: the graph lacks the output {missing[0]!r} (it has {', '.join(outputs)}); "
-            "write it with `wholepose export`"
-        )
-    for name, trailing in expected.items():
-        _check_node(path, outputs[name], "tensor(float)", (None, num_keypoints, *trailing))
-    return False
-
-
-def _check_node(path: Path, node: Any, dtype: str, shape: tuple[int | None, ...]) -> None:
-    """Raises WeightsError where an input or output differs from what the card says; symbolic sides fit anything."""
-    fits = len(node.shape) == len(shape) and all(
-        wanted is None or not isinstance(found, int) or found == wanted
-        for found, wanted in zip(node.shape, shape, strict=True)
-    )
-    if fits and isinstance(node.shape[0], int):
-        raise WeightsError(
-            f"{path}: {node.name!r} takes only batches of {node.shape[0]}; export it again with a free batch size"
-        )
-    if not fits or node.type != dtype:
-        wanted_text = ", ".join("batch" if side is None else str(side) for side in shape)
-        raise WeightsError(
-            f"{path}: {node.name!r} is {node.type} {list(node.shape)}, but by its model card it must be {dtype} "
-            f"[{wanted_text}]; export it again"
-        )
+def _ports(nodes: Any) -> list[GraphPort]:
+    return [GraphPort(node.name, _DTYPES.get(node.type, node.type), node.shape) for node in nodes]
 
 
 def _is_out_of_memory(error: Exception) -> bool:
