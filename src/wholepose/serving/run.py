@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from starlette.applications import Starlette
 
+from wholepose.errors import ConfigError
 from wholepose.serving.protocol import guarded_protocol
 from wholepose.serving.settings import ServerSettings
 
@@ -42,10 +43,16 @@ class Server(uvicorn.Server):
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts, and says so."""
-        await super().startup(sockets)
-        if self.started:
-            self._on_started()
+        """Starts, and says so.
+
+        Raises:
+            ConfigError: The application could not start; uvicorn has logged why.
+        """
+        try:
+            await super().startup(sockets)
+        except SystemExit as stop:
+            raise ConfigError("the server could not start its processes; the lines above say why") from stop
+        self._on_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -9,11 +9,13 @@ export class ApiError extends Error {
    * @param code The server's own code, or "unreachable".
    * @param message For people.
    * @param status HTTP status, 0 where no answer came.
+   * @param retryAfterS When to try again, with status 503.
    */
-  constructor(code, message, status = 0) {
+  constructor(code, message, status = 0, retryAfterS = 1) {
     super(message);
     this.code = code;
     this.status = status;
+    this.retryAfterS = retryAfterS;
   }
 }
 
@@ -83,13 +85,12 @@ async function request(path, { headers = {}, ...options }) {
   } catch {
     // A proxy's own page, which says nothing to people here.
   }
-  const error = new ApiError(
+  throw new ApiError(
     told.code ?? "unknown",
     told.message ?? `The server answered with status ${response.status}.`,
     response.status,
+    Number(response.headers.get("Retry-After")) || 1,
   );
-  if (response.status === 503) error.retryAfterS = Math.max(Number(response.headers.get("Retry-After")) || 1, 0.2);
-  throw error;
 }
 
 /** Waits, unless the signal is aborted first. */

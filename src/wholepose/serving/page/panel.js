@@ -13,20 +13,20 @@ function make(tag, className = "", text = "") {
   return element;
 }
 
-/** The box about a person's head, if it is seen, else about the top of their box; for a small picture of them. */
+/** The square [left, top, side] about a person's head, if it is seen, else at the top of their box. */
 function portraitBox(person, skeleton) {
   const [x1, y1, x2, y2] = person.box;
   const seen = skeleton.keypointNames
     .map((name, index) => [name, person.keypoints[index]])
     .filter(([name, [, , score]]) => score > 0.25 && /^(nose|head|face-\d+|(left|right)_(eye|ear))$/.test(name))
     .map(([, place]) => place);
-  if (seen.length < 3) {
-    const side = Math.min(x2 - x1, y2 - y1);
-    return [(x1 + x2 - side) / 2, y1, side];
-  }
   const [left, right] = [Math.min(...seen.map(([x]) => x)), Math.max(...seen.map(([x]) => x))];
   const [top, bottom] = [Math.min(...seen.map(([, y]) => y)), Math.max(...seen.map(([, y]) => y))];
   const side = 1.7 * Math.max(right - left, bottom - top, 8);
+  if (seen.length < 3 || side > Math.max(x2 - x1, y2 - y1)) {
+    const least = Math.min(x2 - x1, y2 - y1);
+    return [(x1 + x2 - least) / 2, y1, least];
+  }
   return [(left + right - side) / 2, (top + bottom - side) / 2, side];
 }
 

@@ -101,6 +101,7 @@ export class Session {
     $("clip").hidden = true;
     $("live").hidden = kind !== "camera";
     $("name").textContent = name;
+    document.title = `${name} · wholepose`;
     $("status").textContent = "";
     this.#notice.clear();
     this.#busy(false);
