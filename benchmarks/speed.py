@@ -160,6 +160,10 @@ def main() -> None:
         from speed_data import sample_rows
 
         rows += sample_rows() + target_rows()
+    if importlib.util.find_spec("warp"):
+        from speed_synth import synth_rows
+
+        rows += synth_rows()
     if options.network:
         rows += network_rows()
     print(f"{'stage':<52}{'median ms':>10}{'IQR':>8}   reference, ms")

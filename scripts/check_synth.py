@@ -10,6 +10,7 @@ left is left, in space: the pairs of head and trunk by their order, the limbs by
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -64,8 +65,12 @@ class Checked(SynthPeople):
             self.people_seen += 1
             self.seen += sample.visibility[row] == 2
             self.inside += sample.visibility[row] > 0
-            self.stray += [f"{where}: {name}" for name in stray_points(sample, row, person, stage.camera)]
-            self.swapped += [f"{where}: {name}" for name in swapped_pairs(person.keypoints.astype(np.float64))]
+            stray = [f"{where}: {name}" for name in stray_points(sample, row, person, stage.camera)]
+            swapped = [f"{where}: {name}" for name in swapped_pairs(person.keypoints.astype(np.float64))]
+            for line in stray + swapped:
+                print(line, flush=True)
+            self.stray += stray
+            self.swapped += swapped
         return sample
 
 
@@ -134,7 +139,9 @@ def main() -> None:
                 flush=True,
             )
 
-    write_dataset(people, options.out, options.count, {"seed": options.seed, "check": True}, advance=advance)
+    # Ctrl-C ends the drawing early; what is there is checked and reported.
+    with contextlib.suppress(KeyboardInterrupt):
+        write_dataset(people, options.out, options.count, {"seed": options.seed, "check": True}, advance=advance)
     annotations = read_annotations(options.out / "annotations.json")
     problems = check_annotations(annotations).problems
     share = people.seen / np.maximum(people.inside, 1)

@@ -10,9 +10,9 @@ import numpy as np
 from wholepose.synth.annotate import SynthSample
 from wholepose.synth.people import SynthPeople
 from wholepose.synth.person import Identity, Person
-from wholepose.synth.posing import Pose
 from wholepose.synth.rotations import Matrix, about, from_vector, to_vector
 from wholepose.synth.stage import Stage, draw_camera, draw_light
+from wholepose.synth.stances import Pose
 
 _HOLD_S = 0.9
 _STRIDE_HZ = 0.95

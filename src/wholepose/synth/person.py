@@ -16,9 +16,10 @@ from wholepose.synth.keypoints import KeypointMap
 from wholepose.synth.looks import Look, Stylist
 from wholepose.synth.meshes import bounds, hidden_by, skin, vertex_normals
 from wholepose.synth.patches import Atlas
-from wholepose.synth.posing import Pose, Poser
+from wholepose.synth.posing import Poser
 from wholepose.synth.props import glasses, hat_brim
 from wholepose.synth.render import Material, Surface
+from wholepose.synth.stances import Pose
 from wholepose.synth.traits import draw_expression, draw_shape, dyed, tinted
 
 _PARTS = ("helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")

@@ -5,10 +5,8 @@ Captured poses (CC0, ``poses.json``) and simple rules are mixed limb by limb and
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
-from collections.abc import Callable
 from importlib import resources
 
 import numpy as np
@@ -17,8 +15,7 @@ from numpy.typing import NDArray
 from wholepose.synth.body import Body
 from wholepose.synth.hands import HandShapes
 from wholepose.synth.rotations import Matrix, about, between, from_vector, mirrored, to_vector
-
-Rotations = dict[str, Matrix]
+from wholepose.synth.stances import SIDES, STANCES, Pose, Rotations
 
 KINDS = {
     "stand": 0.27,
@@ -36,19 +33,6 @@ KINDS = {
 
 _SPINE = ("spine05", "spine04", "spine03", "spine02", "spine01")
 _NECK = ("neck01", "neck02", "neck03", "head")
-_SIDES = ("L", "R")
-
-
-@dataclasses.dataclass
-class Pose:
-    """Rotations of the bones, and what the body rests on."""
-
-    kind: str
-    rotations: Rotations
-    seated: bool = False
-    """Sits on something as high as the thighs."""
-    lifted_m: float = 0.0
-    """How far the lowest point is above the ground."""
 
 
 class Poser:
@@ -73,19 +57,7 @@ class Poser:
             kind: One of :data:`KINDS`; drawn when None.
         """
         chosen = kind or str(generator.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
-        rules: dict[str, Callable[[np.random.Generator], Pose]] = {
-            "stand": self._stand,
-            "walk": self._walk,
-            "run": self._run,
-            "captured": self._take_captured,
-            "sit": self._sit,
-            "sit_ground": self._sit_ground,
-            "crouch": self._crouch,
-            "kneel": self._kneel,
-            "lie": self._lie,
-            "jump": self._jump,
-        }
-        pose = rules[chosen](generator)
+        pose = self._take_captured(generator) if chosen == "captured" else STANCES[chosen](generator)
         rotations = pose.rotations
         if chosen != "captured" or generator.random() < 0.4:
             self._set_torso(generator, rotations, 1.0 if chosen not in ("sit", "lie") else 0.6)
@@ -93,7 +65,7 @@ class Poser:
         captured_arms = chosen == "captured" and generator.random() < 0.6
         if not captured_arms:
             self._set_arms(generator, rotations, heads)
-        for side in _SIDES:
+        for side in SIDES:
             rotations[f"wrist.{side}"] = self._wrist(generator, side)
             rotations.update(self._hands.sample(generator, side))
         for name in list(rotations):
@@ -101,148 +73,11 @@ class Poser:
                 rotations[name] = rotations[name] @ from_vector(generator.normal(0, 0.03, 3))
         if chosen in ("stand", "walk", "crouch", "sit", "run") or (chosen == "captured" and not pose.lifted_m):
             self._flatten_feet(rotations, heads, 1.0 if chosen in ("stand", "crouch") else 0.7)
-        for side in _SIDES:
+        for side in SIDES:
             rotations[f"eye.{side}"] = np.eye(3)
         gaze = from_vector([generator.normal(0, 0.13), 0, generator.normal(0, 0.2)])
         rotations["eye.L"] = rotations["eye.R"] = gaze
         return pose
-
-    # Legs
-
-    def _leg(
-        self, rotations: Rotations, side: str, flex: float, knee: float, out: float = 0.0, turn: float = 0.0
-    ) -> None:
-        """Hip forward, knee bend, hip sideways and turn out, degrees."""
-        sign = 1.0 if side == "L" else -1.0
-        hip = about([1, 0, 0], -flex) @ about([0, 1, 0], -sign * out)
-        rotations[f"upperleg01.{side}"] = hip @ about([0, 0, 1], sign * turn * 0.5)
-        rotations[f"upperleg02.{side}"] = about([0, 0, 1], sign * turn * 0.5)
-        rotations[f"lowerleg01.{side}"] = about([1, 0, sign * 0.09], max(knee, 0.0))
-
-    def _stand(self, generator: np.random.Generator) -> Pose:
-        rotations: Rotations = {}
-        wide = generator.uniform(-9, 10)  # legs at rest stand about 20 degrees apart
-        for side in _SIDES:
-            bend = abs(generator.normal(0, 5))
-            self._leg(
-                rotations,
-                side,
-                bend * 0.6 + generator.normal(0, 4),
-                bend,
-                wide + generator.normal(0, 3),
-                generator.normal(3, 8),
-            )
-        if generator.random() < 0.35:  # weight on one leg
-            side = str(generator.choice(_SIDES))
-            self._leg(
-                rotations,
-                side,
-                generator.uniform(5, 30),
-                generator.uniform(10, 45),
-                generator.uniform(-4, 12),
-                generator.uniform(0, 25),
-            )
-        return Pose("stand", rotations)
-
-    def _walk(self, generator: np.random.Generator) -> Pose:
-        rotations: Rotations = {}
-        stride = generator.uniform(10, 32)
-        ahead, behind = _SIDES if generator.random() < 0.5 else _SIDES[::-1]
-        narrow = generator.uniform(-10, -4)
-        self._leg(rotations, ahead, stride + generator.normal(0, 4), generator.uniform(0, 25), narrow)
-        self._leg(rotations, behind, -stride * 0.7, generator.uniform(5, 45), narrow)
-        rotations["root"] = about([1, 0, 0], generator.uniform(-2, 6))
-        return Pose("walk", rotations)
-
-    def _run(self, generator: np.random.Generator) -> Pose:
-        rotations: Rotations = {}
-        ahead, behind = _SIDES if generator.random() < 0.5 else _SIDES[::-1]
-        self._leg(rotations, ahead, generator.uniform(30, 75), generator.uniform(30, 100), -6)
-        self._leg(rotations, behind, generator.uniform(-25, 5), generator.uniform(20, 100), -6)
-        rotations["root"] = about([1, 0, 0], generator.uniform(4, 18))
-        return Pose("run", rotations, lifted_m=float(generator.choice([0.0, 0.0, 0.08])))
-
-    def _sit(self, generator: np.random.Generator) -> Pose:
-        rotations: Rotations = {}
-        lean = generator.uniform(-18, 10)
-        for side in _SIDES:
-            flex = 88 + lean * 0.5 + generator.normal(0, 6)
-            self._leg(
-                rotations, side, flex, generator.uniform(45, 110), generator.uniform(-10, 12), generator.normal(0, 8)
-            )
-        if generator.random() < 0.2:  # one leg over the other
-            side = str(generator.choice(_SIDES))
-            self._leg(rotations, side, 103, generator.uniform(60, 95), -17, -8)
-        rotations["root"] = about([1, 0, 0], lean)
-        return Pose("sit", rotations, seated=True)
-
-    def _sit_ground(self, generator: np.random.Generator) -> Pose:
-        rotations: Rotations = {}
-        lean = generator.uniform(-25, 5)
-        crossed = generator.random() < 0.35
-        for side in _SIDES:
-            if crossed:
-                self._leg(rotations, side, 78 + generator.normal(0, 5), generator.uniform(110, 128), 30, 38)
-            else:
-                bend = generator.uniform(0, 110)
-                self._leg(
-                    rotations, side, 80 + bend * 0.42 + lean, bend, generator.uniform(-8, 14), generator.normal(4, 8)
-                )
-        rotations["root"] = about([1, 0, 0], lean)
-        return Pose("sit_ground", rotations)
-
-    def _crouch(self, generator: np.random.Generator) -> Pose:
-        rotations: Rotations = {}
-        depth = generator.uniform(0.35, 1.0)
-        for side in _SIDES:
-            self._leg(
-                rotations,
-                side,
-                118 * depth + generator.normal(0, 6),
-                130 * depth + generator.normal(0, 6),
-                generator.uniform(-4, 22),
-                generator.uniform(0, 15),
-            )
-        rotations["root"] = about([1, 0, 0], generator.uniform(10, 40) * depth)
-        return Pose("crouch", rotations)
-
-    def _kneel(self, generator: np.random.Generator) -> Pose:
-        rotations: Rotations = {}
-        down, up = _SIDES if generator.random() < 0.5 else _SIDES[::-1]
-        sits_back = generator.uniform(0, 55)
-        self._leg(rotations, down, sits_back, 90 + sits_back * 0.9, generator.uniform(-8, 5))
-        if generator.random() < 0.5:
-            self._leg(rotations, up, 88 + generator.normal(0, 6), generator.uniform(80, 100), generator.uniform(-8, 8))
-        else:
-            self._leg(rotations, up, sits_back + generator.normal(0, 4), 90 + sits_back * 0.9, generator.uniform(-8, 5))
-        for side in _SIDES:
-            rotations[f"foot.{side}"] = about([1, 0, 0], 35)
-        rotations["root"] = about([1, 0, 0], generator.uniform(-4, 10))
-        return Pose("kneel", rotations)
-
-    def _lie(self, generator: np.random.Generator) -> Pose:
-        rotations: Rotations = {}
-        for side in _SIDES:
-            bend = generator.choice([0.0, 1.0]) * generator.uniform(0, 100)
-            self._leg(rotations, side, bend * 0.55, bend, generator.uniform(-10, 14), generator.normal(0, 10))
-        roll = float(generator.choice([0.0, 180.0, 90.0, -90.0], p=[0.5, 0.2, 0.15, 0.15])) + generator.normal(0, 8)
-        rotations["root"] = about([0, 1, 0], roll) @ about([1, 0, 0], -90)
-        return Pose("lie", rotations)
-
-    def _jump(self, generator: np.random.Generator) -> Pose:
-        rotations: Rotations = {}
-        for side in _SIDES:
-            bend = generator.uniform(0, 110)
-            self._leg(
-                rotations,
-                side,
-                bend * generator.uniform(0.1, 0.9),
-                bend,
-                generator.uniform(-8, 30),
-                generator.normal(0, 8),
-            )
-            rotations[f"foot.{side}"] = about([1, 0, 0], generator.uniform(0, 40))
-        return Pose("jump", rotations, lifted_m=float(generator.uniform(0.05, 0.6)))
 
     def _take_captured(self, generator: np.random.Generator) -> Pose:
         names = sorted(self._captured)
@@ -265,7 +100,7 @@ class Poser:
     def _flatten_feet(self, rotations: Rotations, heads: NDArray[np.float32], amount: float) -> None:
         """Turns ankles so that soles lie level, as far as ankles can."""
         transforms = self._body.bone_transforms(heads, rotations)
-        for side in _SIDES:
+        for side in SIDES:
             shin = transforms[self._body.bone_rows[f"lowerleg02.{side}"], :, :3].astype(np.float64)
             if shin[2, 2] < 0.3:  # the shin lies
                 continue
@@ -306,7 +141,7 @@ class Poser:
         best: tuple[float, Rotations] | None = None
         for _ in range(5):
             arms: Rotations = {}
-            for side in _SIDES:
+            for side in SIDES:
                 if side == "R" and not together:
                     style = str(
                         generator.choice(
@@ -383,10 +218,10 @@ class Poser:
         size = float(np.linalg.norm(heads[rows["head"]] - heads[rows["root"]])) / 0.8
         skull = posed[rows["head"]] + transforms[rows["head"], :, :3] @ np.array([0, -0.02, 0.1]) * size
         trunk = [(posed[rows["root"]], posed[rows["neck01"]], 0.125), (skull, skull + 1e-4, 0.105)]
-        trunk += [(posed[rows[f"upperleg01.{s}"]], posed[rows[f"lowerleg01.{s}"]], 0.085) for s in _SIDES]
+        trunk += [(posed[rows[f"upperleg01.{s}"]], posed[rows[f"lowerleg01.{s}"]], 0.085) for s in SIDES]
         worst = 0.0
         points: dict[str, NDArray[np.float64]] = {}
-        for side in _SIDES:
+        for side in SIDES:
             elbow, wrist = posed[rows[f"lowerarm01.{side}"]], posed[rows[f"wrist.{side}"]]
             hand = posed[rows[f"finger3-1.{side}"]]
             points[side] = np.stack([elbow, (elbow + wrist) / 2, wrist, hand, hand + (hand - wrist) * 0.7])
