@@ -1,5 +1,6 @@
 """The API: the same answers as the library and the command line, in every format; and errors that say what is wrong."""
 
+import io
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wholepose.draw import draw_poses
 from wholepose.formats.openpose import openpose_document
@@ -200,3 +202,27 @@ def test_name_is_only_a_word(tiny_server, blob_png, servers):
         )
         assert answer.json()["image"] == name
         assert json.loads(answer.content)["people"]
+
+
+def test_server_s_own_failure(servers, tiny_estimator, blob_png, caplog):
+    """FAULTS 52: what fails inside is told to the log, and not to the client; the next request is answered."""
+    from wholepose.errors import WeightsError
+    from wholepose.estimator import PoseEstimator
+
+    class Failing(PoseEstimator):
+        def predict_batch(self, images, *arguments, **options):
+            if images[0].shape[0] == 64:
+                raise WeightsError("/secret/place/model.onnx: the model fails")
+            return super().predict_batch(images, *arguments, **options)
+
+    small = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(small, "PNG")
+    with servers.running(Failing(tiny_estimator.runtime), decoders=1) as live:
+        answer = live.pose(small.getvalue(), "?whole_image=true")
+        assert (answer.status_code, servers.code_of(answer)) == (500, "internal_error")
+        assert "secret" not in answer.text
+        assert "Traceback" not in answer.text
+        assert "/secret/place/model.onnx" in caplog.text
+        assert live.pose(blob_png, "?whole_image=true").status_code == 200
+        assert live.metric('wholepose_requests_total{route="/v1/poses",status="500"}') == 1
+        assert live.metric("wholepose_in_flight") == 0

@@ -98,7 +98,7 @@ def create_app(estimator: PoseEstimator, settings: ServerSettings) -> Starlette:
             Route("/static/{name:path}", page_file),
         ],
         middleware=[Middleware(Gate, settings=settings, metrics=service.metrics)],
-        exception_handlers={ApiError: on_problem, HTTPException: _on_http_error, Exception: _on_error},
+        exception_handlers={ApiError: on_problem, HTTPException: _on_http_error},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a redirect of a POST would send the picture twice
@@ -185,7 +185,3 @@ async def _on_http_error(_request: Request, error: Exception) -> Response:
     else:
         problem = ApiError("not_found", "there is nothing at this address")
     return problem.response()
-
-
-async def _on_error(_request: Request, _error: Exception) -> Response:
-    return ApiError("internal_error", "the server failed on this request; its log says why").response()

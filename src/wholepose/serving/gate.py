@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -10,6 +12,7 @@ from wholepose.serving.metrics import Metrics
 from wholepose.serving.problems import ApiError
 from wholepose.serving.settings import ServerSettings
 
+_LOG = logging.getLogger("wholepose.serving")
 _OPEN = ("/", "/favicon.ico", "/healthz", "/readyz", "/openapi.json")
 _ROUTES = (*_OPEN, "/metrics", "/v1/models", "/v1/poses", "/v1/poses:batch")
 _HEADERS = {
@@ -41,8 +44,11 @@ class Gate:
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         route = path if path in _ROUTES else "/static" if path.startswith("/static/") else "other"
 
+        statuses: list[int] = []  # of the answer, once it has begun
+
         async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start":
+                statuses.append(message["status"])
                 self._metrics.requests.labels(route, str(message["status"])).inc()
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
@@ -54,9 +60,12 @@ class Gate:
         except ApiError as problem:
             self._metrics.rejected.labels(problem.code).inc()
             await problem.response()(scope, receive, send_counted)
-        except Exception:
-            self._metrics.requests.labels(route, "500").inc()
-            raise
+        except Exception as error:
+            if statuses:  # too late to say so; the server closes the connection
+                raise
+            _LOG.error("a request to %s failed", route, exc_info=error)
+            problem = ApiError("internal_error", "the server failed on this request; its log says why")
+            await problem.response()(scope, receive, send_counted)
 
     def _check(self, path: str, headers: Headers) -> None:
         if self._settings.api_key is not None:
