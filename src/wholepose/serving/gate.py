@@ -64,8 +64,8 @@ class Gate:
             if statuses:  # too late to say so; the server closes the connection
                 raise
             _LOG.error("a request to %s failed", route, exc_info=error)
-            problem = ApiError("internal_error", "the server failed on this request; its log says why")
-            await problem.response()(scope, receive, send_counted)
+            failure = ApiError("internal_error", "the server failed on this request; its log says why")
+            await failure.response()(scope, receive, send_counted)
 
     def _check(self, path: str, headers: Headers) -> None:
         if self._settings.api_key is not None:
