@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, help="folder of MakeHuman assets")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    people = Checked(options.seed, (192, 256), people=(1, 3), assets=options.assets, clean=True).watch()
+    people = Checked(options.seed, (144, 192), people=(1, 2), assets=options.assets, clean=True).watch()
     people.load()
     started = time.monotonic()
 

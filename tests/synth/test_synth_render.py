@@ -46,6 +46,13 @@ def test_distortion_is_the_same_in_projection_and_rays(renderer, light):
     np.testing.assert_allclose([columns.mean(), rows.mean()], pixels[0], atol=0.4)
 
 
+def test_distortion_leaves_outside_what_is_outside():
+    view = look_at(np.array([0.0, -4.0, 0.0]), np.zeros(3), 45.0, (39.5, 29.5), distortion=-0.12)
+    away = np.linspace(0.1, 60, 400)
+    pixels, _ = view.project(np.column_stack([away, np.zeros(400), np.zeros(400)]))
+    assert (np.diff(pixels[:, 0]) > 0).all(), "further out is further out"
+
+
 def test_sphere_covers_its_disc(renderer, light):
     layers = renderer.scene([ball(np.zeros(3), 1.0, Material(color=(0.5, 0.5, 0.5)), 0)]).render(camera(), light, SIZE)
     radius = 100.0 / np.sqrt(15)  # the tangent cone of a unit ball four metres off

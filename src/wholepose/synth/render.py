@@ -76,7 +76,10 @@ class Camera:
         local = (points.astype(np.float64) - self.position) @ self.rotation.T
         depth = np.maximum(local[..., 2], 1e-6)
         plane = local[..., :2] / depth[..., None]
-        plane = plane * (1 + self.distortion * np.square(plane).sum(-1, keepdims=True))
+        square = np.square(plane).sum(-1, keepdims=True)
+        if self.distortion < 0:  # beyond this the polynomial turns back: what is far outside would be in the picture
+            square = np.minimum(square, -1 / (3 * self.distortion))
+        plane = plane * (1 + self.distortion * square)
         pixels = plane * self.focal_px + np.array(self.center)
         if self.crop is not None:
             pixels = pixels @ self.crop[:, :2].T + self.crop[:, 2]
