@@ -11,15 +11,15 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wholepose.detectors import PersonDetector, load_detector
 from wholepose.errors import ConfigError
+from wholepose.geometry import Protocol as Numerics
 from wholepose.geometry import (
-    Protocol,
     check_boxes,
     crop_image,
     crop_matrices,
@@ -82,6 +82,28 @@ def check_person_boxes(boxes: ArrayLike) -> NDArray[np.float32]:
     return rounded
 
 
+@runtime_checkable
+class CropsOnDevice(Protocol):
+    """A runtime that can cut the crops where its model runs, as ``TorchRuntime`` does on a GPU."""
+
+    @property
+    def crops_on_device(self) -> bool:
+        """Whether that is the faster way."""
+        ...
+
+    def predict_in_images(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        owners: NDArray[np.int64],
+        matrices: NDArray[np.float64],
+        *,
+        batch_size: int,
+        flip_test: bool = False,
+    ) -> CropPredictions:
+        """Keypoints, in crop pixels, of people in images; see ``TorchRuntime.predict_in_images``."""
+        ...
+
+
 class PoseEstimator:
     """Finds people and their keypoints. Holds no memory of past images; several threads may share one.
 
@@ -101,7 +123,7 @@ class PoseEstimator:
         self.detector = detector
         self.batch_size = batch_size
         self._skeleton = get_skeleton(runtime.card.skeleton)
-        self._protocol: Protocol = "mmpose0" if runtime.card.protocol == "mmpose0" else "default"
+        self._protocol: Numerics = "mmpose0" if runtime.card.protocol == "mmpose0" else "default"
 
     @classmethod
     def from_pretrained(
@@ -370,6 +392,10 @@ class PoseEstimator:
         flip_test: bool,
     ) -> CropPredictions:
         """Cuts and predicts a batch at a time, so that memory does not grow with the number of people."""
+        if isinstance(self.runtime, CropsOnDevice) and self.runtime.crops_on_device:
+            return self.runtime.predict_in_images(
+                images, owners, matrices, batch_size=self.batch_size, flip_test=flip_test
+            )
         size = self.runtime.card.input_size
         crops = np.empty((min(self.batch_size, len(owners)), *size, 3), dtype=np.uint8)
         parts = [CropPredictions.empty(self._skeleton.num_keypoints)]

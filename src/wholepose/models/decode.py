@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -39,8 +40,7 @@ class DecodedTensors:
 
 def normalize(crops: Tensor) -> Tensor:
     """Turns (B, H, W, 3) uint8 RGB into (B, 3, H, W) float32 in channels-last memory, ImageNet's mean and deviation."""
-    mean = torch.tensor(MEAN, device=crops.device)
-    std = torch.tensor(STD, device=crops.device)
+    mean, std = _constant(MEAN, torch.float32, crops.device), _constant(STD, torch.float32, crops.device)
     return ((crops.to(torch.float32) / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
@@ -96,13 +96,20 @@ def decode(heatmaps: Tensor, *, kernel: int = 17, protocol: Protocol = "default"
         moves = torch.where(believed[:, None], steps, quarter)
     coordinates = torch.stack([x, y], dim=1).to(precise) + moves
     coordinates = torch.where((scores > 0)[:, None], coordinates, -1.0)
-    guess = torch.diag(torch.tensor([width**2 / 12, height**2 / 12], dtype=precise, device=maps.device))
+    guess = _constant((width**2 / 12, 0.0, 0.0, height**2 / 12), precise, maps.device).reshape(2, 2)
     covariances = torch.where(definite[:, None, None], spread, guess)
     return DecodedTensors(
         coordinates.to(torch.float32).reshape(people, keypoints, 2),
         scores.reshape(people, keypoints),
         covariances.to(torch.float32).reshape(people, keypoints, 2, 2),
     )
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers on a device. They are kept there: a copy from the host has no place in a CUDA graph."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def blur_matrix(kernel: int) -> NDArray[np.float64]:
@@ -141,7 +148,7 @@ def _quarter_offsets(windows: Tensor, protocol: Protocol, x: Tensor, y: Tensor, 
 
 def _blur(windows: Tensor, kernel: int) -> Tensor:
     """(M, 5, 5) blurred values about the middles of (M, s, s) windows."""
-    weights = torch.from_numpy(blur_matrix(kernel)).to(windows)
+    weights = _constant(tuple(blur_matrix(kernel).flat), windows.dtype, windows.device).reshape(2 * REACH + 1, -1)
     return weights @ (windows @ weights.T)
 
 

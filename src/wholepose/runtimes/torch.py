@@ -7,9 +7,10 @@ them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from wholepose.runtimes.base import (
     check_predictions,
     predict_in_halves,
 )
+from wholepose.runtimes.torch_crops import crop_on_device, upload
+from wholepose.runtimes.torch_graphs import LARGEST_BATCH, GraphedFunction
 from wholepose.skeletons import get_skeleton
 from wholepose.weights.card import ModelCard
 
@@ -38,9 +41,11 @@ class TorchRuntime:
     """A model in PyTorch. Several threads may share one.
 
     Crops travel to the device once, as bytes; they are normalised, run, flipped and decoded there, and the keypoints
-    come back in one copy. Batch norms are folded into the convolutions. In half precision (``"bf16"``, ``"fp16"``) the
-    backbone runs in it, the last layer and the decoding in float32. On the CPU, denormal numbers count as zero in the
-    threads that predict, since they would make some layers many times slower.
+    come back in one copy. For an estimator a GPU also cuts the crops (``predict_in_images``), so that what travels is
+    the image. On an NVIDIA GPU the work of a batch is one CUDA graph. Batch norms are folded into the convolutions. In
+    half precision (``"bf16"``, ``"fp16"``) the backbone runs in it, the last layer and the decoding in float32. On the
+    CPU, denormal numbers count as zero in the threads that predict, since they would make some layers many times
+    slower.
 
     Args:
         path: The ``.safetensors`` file, from ``wholepose convert`` or from training.
@@ -113,8 +118,16 @@ class TorchRuntime:
         self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its annotations lack it
         self._model.backbone.to(self._dtype)
         self._flip_indices = torch.from_numpy(get_skeleton(card.skeleton).flip_indices.copy()).to(self._device)
+        self._graphs = {
+            flip_test: GraphedFunction(partial(self._answer, flip_test=flip_test)) for flip_test in (False, True)
+        }
         if threads is not None:
             torch.set_num_threads(threads)
+
+    @property
+    def crops_on_device(self) -> bool:
+        """Whether ``predict_in_images`` is the faster way: on a GPU it is, on a CPU OpenCV cuts faster."""
+        return self._device.type != "cpu"
 
     @property
     def card(self) -> ModelCard:
@@ -146,8 +159,63 @@ class TorchRuntime:
         check_crops(crops, self._card)
         if len(crops) == 0:
             return CropPredictions.empty(self._model.num_keypoints)
+
+        def predict(part: NDArray[np.uint8]) -> CropPredictions:
+            return self._predict(upload(part, self._device), flip_test)
+
+        return check_predictions(self._in_halves(predict, crops), self._card)
+
+    def predict_in_images(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        owners: NDArray[np.int64],
+        matrices: NDArray[np.float64],
+        *,
+        batch_size: int,
+        flip_test: bool = False,
+    ) -> CropPredictions:
+        """Finds the keypoints of people in images; the crops are cut on the device, to which each image goes once.
+
+        Args:
+            images: Each (H, W, 3) uint8 RGB, of any sizes.
+            owners: (N,) in which image each person is; rising.
+            matrices: (N, 2, 3) maps from the image's pixels to crop pixels.
+            batch_size: Most crops at once.
+            flip_test: As in ``predict``.
+
+        Returns:
+            N x K keypoints in crop pixels.
+
+        Raises:
+            ConfigError: Not even one crop, or not its image, fits into the device's memory.
+            WeightsError: The model answers with numbers that are not finite.
+        """
+        on_device: dict[int, Tensor] = {}
+        size = self._card.input_size
+
+        def predict(people: NDArray[np.int64]) -> CropPredictions:
+            import torch
+
+            here = owners[people]
+            for index in [index for index in on_device if index < here[0]]:
+                del on_device[index]  # no one else is in it
+            crops = []
+            for index in np.unique(here).tolist():
+                if index not in on_device:
+                    on_device[index] = upload(images[index], self._device)
+                crops.append(crop_on_device(on_device[index], matrices[people[here == index]], size))
+            return self._predict(torch.cat(crops), flip_test)
+
+        parts = [CropPredictions.empty(self._model.num_keypoints)]
+        for start in range(0, len(owners), batch_size):
+            people = np.arange(start, min(start + batch_size, len(owners)))
+            parts.append(self._in_halves(predict, people))
+        return check_predictions(CropPredictions.concatenate(parts), self._card)
+
+    def _in_halves(self, predict: Callable[[Any], CropPredictions], batch: NDArray[Any]) -> CropPredictions:
+        """Runs a batch, and where the device's memory does not hold it, less at a time."""
         try:
-            predictions = predict_in_halves(lambda part: self._predict(part, flip_test), crops, _is_out_of_memory)
+            return predict_in_halves(predict, batch, _is_out_of_memory)
         except Exception as error:
             if _is_out_of_memory(error):
                 raise ConfigError(
@@ -155,37 +223,42 @@ class TorchRuntime:
                     "choose device 'cpu'"
                 ) from error
             raise
-        return check_predictions(predictions, self._card)
 
-    def _predict(self, crops: NDArray[np.uint8], flip_test: bool) -> CropPredictions:
+    def _predict(self, batch: Tensor, flip_test: bool) -> CropPredictions:
+        """Predicts (B, H, W, 3) uint8 crops that are on the device, and copies the answer from there."""
         import torch
 
-        from wholepose.models.decode import decode, merge_flipped
-
         # TF32 keeps 10 bits of a product, which moves keypoints by more than rounding does.
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with torch.inference_mode(), exact if self._device.type == "cuda" else _flushed_denormals():
-            batch = torch.from_numpy(np.ascontiguousarray(crops)).to(self._device)
-            heatmaps = self._heatmaps(batch)
-            if flip_test:
-                heatmaps = merge_flipped(heatmaps, self._heatmaps(batch.flip(2)), self._flip_indices)
-            decoded = decode(heatmaps, kernel=self._card.decode_kernel, protocol=self._protocol)
-            # A map with a NaN or an infinity is decoded as if it had none; let it be seen.
-            sound = torch.isfinite(heatmaps.sum(dim=(2, 3)))
-            scores = torch.where(sound, decoded.scores, torch.nan)
-            stride = self._card.stride
-            columns = [
-                decoded.coordinates * stride,
-                scores[..., None],
-                decoded.covariances.flatten(2) * stride**2,
-            ]
-            answer = torch.cat(columns, dim=2).cpu().numpy()
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+        on_cuda = self._device.type == "cuda"
+        with torch.inference_mode(), exact if on_cuda else _flushed_denormals():
+            if on_cuda and len(batch) <= LARGEST_BATCH:
+                answer = self._graphs[flip_test](batch).numpy()
+            else:
+                answer = self._answer(batch, flip_test=flip_test).cpu().numpy()
         people, keypoints = answer.shape[:2]
         return CropPredictions(
             np.ascontiguousarray(answer[..., :2]),
             np.ascontiguousarray(answer[..., 2]),
             np.ascontiguousarray(answer[..., 3:]).reshape(people, keypoints, 2, 2),
         )
+
+    def _answer(self, batch: Tensor, *, flip_test: bool) -> Tensor:
+        """(B, H, W, 3) uint8 crops to (B, K, 7) float32 of x, y, score and covariance, all on the device."""
+        import torch
+
+        from wholepose.models.decode import decode, merge_flipped
+
+        heatmaps = self._heatmaps(batch)
+        if flip_test:
+            heatmaps = merge_flipped(heatmaps, self._heatmaps(batch.flip(2)), self._flip_indices)
+        decoded = decode(heatmaps, kernel=self._card.decode_kernel, protocol=self._protocol)
+        # A map with a NaN or an infinity is decoded as if it had none; let it be seen.
+        sound = torch.isfinite(heatmaps.sum(dim=(2, 3)))
+        scores = torch.where(sound, decoded.scores, torch.nan)
+        stride = self._card.stride
+        columns = [decoded.coordinates * stride, scores[..., None], decoded.covariances.flatten(2) * stride**2]
+        return torch.cat(columns, dim=2)
 
     def _heatmaps(self, batch: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 crops on the device to (B, K, h, w) float32 heatmaps."""
