@@ -16,7 +16,7 @@ from wholepose.errors import WeightsError  # noqa: E402
 from wholepose.export import exporter  # noqa: E402
 from wholepose.export.exporter import export_onnx  # noqa: E402
 from wholepose.export.graph import GraphBuilder  # noqa: E402
-from wholepose.export.verification import draw_pictures  # noqa: E402
+from wholepose.export.pictures import draw_pictures  # noqa: E402
 from wholepose.models.checkpoints import save_model  # noqa: E402
 from wholepose.models.decode import normalize  # noqa: E402
 from wholepose.skeletons import get_skeleton  # noqa: E402

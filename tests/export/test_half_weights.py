@@ -11,7 +11,7 @@ from wholepose.errors import WeightsError  # noqa: E402
 from wholepose.export import exporter  # noqa: E402
 from wholepose.export.exporter import export_onnx  # noqa: E402
 from wholepose.export.half_weights import halve_weights  # noqa: E402
-from wholepose.export.verification import draw_pictures  # noqa: E402
+from wholepose.export.pictures import draw_pictures  # noqa: E402
 from wholepose.models.checkpoints import save_model  # noqa: E402
 from wholepose.runtimes.onnx import OnnxRuntime  # noqa: E402
 from wholepose.weights import ModelCard, read_card  # noqa: E402
@@ -87,7 +87,7 @@ def test_weights_that_do_not_bear_it(model, tmp_path, monkeypatch):
         return spoilt
 
     monkeypatch.setattr(exporter, "halve_weights", spoil)
-    with pytest.raises(WeightsError, match=r"x\.onnx: not written: weights in half precision .* px \(at most 0\.05\)"):
+    with pytest.raises(WeightsError, match=r"x\.onnx: not written: with half weights .* px \(at most 0\.05\)"):
         export_onnx(model, CARD, tmp_path / "x.onnx", half_weights=True)
     assert not list(tmp_path.iterdir())
 

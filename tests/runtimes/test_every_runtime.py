@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx", reason="needs the [train] extra")
 
 from wholepose.errors import ConfigError, WeightsError  # noqa: E402
 from wholepose.export.exporter import export_onnx  # noqa: E402
-from wholepose.export.verification import draw_pictures  # noqa: E402
+from wholepose.export.pictures import draw_pictures  # noqa: E402
 from wholepose.models.checkpoints import save_model  # noqa: E402
 from wholepose.runtimes import load_runtime  # noqa: E402
 from wholepose.weights import ModelCard  # noqa: E402
@@ -141,7 +141,7 @@ def test_wrong_crops(engine):
 OUT_OF_MEMORY = """
 import resource, sys
 import numpy as np
-from wholepose.export.verification import draw_pictures
+from wholepose.export.pictures import draw_pictures
 from wholepose.runtimes import load_runtime
 
 path, name = sys.argv[1:]

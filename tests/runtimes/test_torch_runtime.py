@@ -13,7 +13,7 @@ pytest.importorskip("onnx", reason="needs the [train] extra")
 
 from wholepose.errors import ConfigError, WeightsError  # noqa: E402
 from wholepose.export.exporter import export_onnx  # noqa: E402
-from wholepose.export.verification import draw_pictures  # noqa: E402
+from wholepose.export.pictures import draw_pictures  # noqa: E402
 from wholepose.models.checkpoints import save_model  # noqa: E402
 from wholepose.runtimes import load_runtime  # noqa: E402
 from wholepose.runtimes.torch import TorchRuntime  # noqa: E402

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wholepose.errors import WeightsError
 from wholepose.runtimes.base import CropPredictions
 
 
@@ -47,3 +48,22 @@ def keypoint_change(before: CropPredictions, after: CropPredictions) -> Keypoint
     median, most, largest = np.quantile(distances, [0.5, 0.95, 1.0])
     scores = np.abs(after.scores.astype(np.float64) - before.scores)
     return KeypointChange(distances.size, float(median), float(most), float(largest), float(np.median(scores)))
+
+
+def check_change(change: KeypointChange, limit_px: float, where: str, remedy: str) -> None:
+    """Refuses a form of a model that moves the keypoints too far.
+
+    Args:
+        change: What was measured.
+        limit_px: Largest median, crop pixels.
+        where: Begins the message: the file, and in what form.
+        remedy: Ends it.
+
+    Raises:
+        WeightsError: The median is above the limit.
+    """
+    if not change.median_px <= limit_px:
+        raise WeightsError(
+            f"{where} half of the keypoints move by more than {change.median_px:.3f} px (at most {limit_px:g}); "
+            f"{remedy}"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +11,17 @@ import onnx
 from onnx import TensorProto
 
 from wholepose.errors import WeightsError
-from wholepose.export.change import KeypointChange, keypoint_change
+from wholepose.export.change import KeypointChange, check_change, keypoint_change
 from wholepose.export.decoding import HeatmapShape, add_decode
 from wholepose.export.graph import GraphBuilder
 from wholepose.export.half_weights import halve_weights
 from wholepose.export.network import add_network, add_network_with_flip_test
+from wholepose.export.pictures import draw_pictures
 from wholepose.export.verification import (
     MAX_DIFFERENCE_PX,
     MAX_SCORE_DIFFERENCE,
     Comparison,
     compare,
-    draw_pictures,
 )
 from wholepose.geometry import Protocol
 from wholepose.models.checkpoints import check_card
@@ -31,6 +32,7 @@ from wholepose.runtimes.base import CropPredictions
 from wholepose.runtimes.onnx import OnnxRuntime
 from wholepose.skeletons import get_skeleton
 from wholepose.weights.card import ModelCard
+from wholepose.weights.onnx_file import check_onnx_file
 
 OUTPUTS_KEY = "outputs"
 """Key in the file's metadata that says ``"keypoints"`` or ``"heatmaps"``."""
@@ -101,7 +103,7 @@ def export_onnx(
             f"{card.name}: the model gives {model.num_keypoints} keypoints, but {card.skeleton} has {num_keypoints}"
         )
     path = Path(path)
-    rounding = None
+    rounding: KeypointChange | None = None
     with atomic_path(path) as temporary:
         graph = _build(model, card, flip_test, raw)
         onnx.save(graph, temporary)
@@ -116,15 +118,38 @@ def export_onnx(
                 f"{MAX_SCORE_DIFFERENCE}); try other versions of onnxruntime and torch, and report this"
             )
         if half_weights:
-            before = _predict_pictures(temporary)
-            onnx.save(halve_weights(graph), temporary)
-            rounding = keypoint_change(before, _predict_pictures(temporary))
-            if rounding.median_px > MAX_DIFFERENCE_PX:
-                raise WeightsError(
-                    f"{path}: not written: weights in half precision move half of the keypoints by more than "
-                    f"{rounding.median_px:.3f} px (at most {MAX_DIFFERENCE_PX}); export it with full weights"
-                )
+            rounding = _save_halved(graph, temporary, path)
     return ExportReport(path, path.stat().st_size, comparison, rounding)
+
+
+def halve_onnx(source: str | Path, path: str | Path) -> KeypointChange:
+    """Writes an exported model with half weights; see ``halve_weights``.
+
+    Args:
+        source: An ``.onnx`` file from ``export_onnx``.
+        path: The ``.onnx`` file to write.
+
+    Returns:
+        What rounding the weights changed on drawn pictures.
+
+    Raises:
+        WeightsError: The file is not a wholepose model, or rounding moves half of the keypoints by more than 0.05 px.
+        OSError: The file cannot be written.
+    """
+    source, path = Path(source), Path(path)
+    check_onnx_file(source)
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)
+        return _save_halved(onnx.load(source), temporary, path)
+
+
+def _save_halved(graph: onnx.ModelProto, temporary: Path, path: Path) -> KeypointChange:
+    """Writes a model with half weights over the file that holds it with full ones."""
+    before = _predict_pictures(temporary)
+    onnx.save(halve_weights(graph), temporary)
+    change = keypoint_change(before, _predict_pictures(temporary))
+    check_change(change, MAX_DIFFERENCE_PX, f"{path}: not written: with half weights", "export it with full weights")
+    return change
 
 
 def _predict_pictures(path: Path) -> CropPredictions:
