@@ -14,6 +14,7 @@ from wholepose.cli.predict_words import frame_range
 from wholepose.draw import Trails, draw_poses
 from wholepose.formats import read_poses_file
 from wholepose.images import load_image, save_image
+from wholepose.smoothing import smooth_sequence
 from wholepose.videos import open_video
 
 BOX = "0,0,64,48"
@@ -111,6 +112,28 @@ def test_whole_image_and_smoothing(predict, work):
     assert all(json.loads(line)["people"][0]["box"] == [0, 0, 64, 48] for line in out.splitlines())
 
 
+def test_smoothing_ahead(predict, work, tiny_videos):
+    """The film shows what the file says; filled keypoints are marked; the sound stays."""
+    assert predict("in/clip.mp4", "--box", BOX, "--out", "plain", "--draw", "--frames", "1:")[0] == 0
+    assert predict("in/clip.mp4", "--box", BOX, "--out", "calm", "--draw", "--frames", "1:", "--smooth-ahead")[0] == 0
+    assert names_in("calm") == names_in("plain") == ["clip.jsonl", "clip_poses.mp4"]
+    plain, calm = (list(read_poses_file(f"{folder}/clip.jsonl")) for folder in ("plain", "calm"))
+    expected = smooth_sequence(plain)
+    assert [frame.frame_index for frame in calm] == list(range(1, FRAMES))
+    for frame, wanted in zip(calm, expected, strict=True):
+        np.testing.assert_allclose(frame.poses.keypoints, wanted.poses.keypoints, atol=0.02)  # files are rounded
+    with open_video("calm/clip_poses.mp4") as reader:
+        assert reader.info.has_audio
+        drawn = list(reader)
+    source = list(open_video("in/clip.mp4", start=1))
+    assert len(drawn) == FRAMES - 1
+    for frame, posed, original in zip(drawn, calm, source, strict=True):
+        shown = draw_poses(original.image, posed.poses, show_ids=True)
+        assert np.abs(frame.image.astype(int) - shown).mean() < 12
+    lines = predict("in/clip.mp4", "--box", BOX, "--smooth-ahead")[1].splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == list(range(FRAMES))
+
+
 @pytest.mark.parametrize(
     ("name", "files"),
     [
@@ -183,6 +206,10 @@ def test_a_box_outside_the_picture(predict, work):
     [
         (("--box", BOX, "--detect-every", 3), "--detect-every says when to look for people, and --box says where"),
         (("--box", BOX, "--trails", 3), "--trails goes with --draw"),
+        (("--box", BOX, "--smooth", "--no-track"), "smoothing needs to know who is who"),
+        (("webcam:0", "--box", BOX, "--smooth-ahead"), "--smooth-ahead waits for what comes next, cameras"),
+        (("--box", BOX, "--smooth-ahead", "--show"), "--smooth-ahead waits for what comes next, cameras"),
+        (("--box", BOX, "--smooth-ahead", "--smooth"), "not allowed with argument"),
         (("--box", BOX, "--black"), "--black goes with --draw"),
         (("--box", BOX, "--format", "csv"), "--format csv writes files: say where with --out"),
         (("--boxes", "b.csv"), "--boxes: the file lists boxes by picture, which frames of a video are not"),

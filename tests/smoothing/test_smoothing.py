@@ -4,7 +4,7 @@ import pytest
 from wholepose.formats import PoseFrame
 from wholepose.poses import Poses
 from wholepose.skeletons import COCO17
-from wholepose.smoothing import OneEuroSmoother, smooth_sequence
+from wholepose.smoothing import DelayedSmoother, OneEuroSmoother, smooth_sequence
 
 FPS = 30.0
 
@@ -218,3 +218,59 @@ def test_noise_and_jitter_shrink_on_a_walk(benchmark_smoothing):
     assert figures["Savitzky-Golay"][1] < 0.25 * raw_acceleration
     for method in ("One-Euro", "Savitzky-Golay"):
         assert (figures[method] < figures[f"{method}, plain"]).all()
+
+
+class TestDelayed:
+    """The answers of ``smooth_sequence``, given while frames come."""
+
+    @staticmethod
+    def walk(count, rate, seed=0):
+        """Two people with doubtful and missing keypoints, who are out of sight now and then."""
+        random = np.random.default_rng(seed)
+        frames = []
+        for index in range(count):
+            people = [
+                person(
+                    50 + 20 * np.sin(index / 9 + track_id) + random.normal(size=(17, 2)),
+                    scores=random.choice([0.05, 0.4, 0.9], 17, p=[0.1, 0.1, 0.8]),
+                    track_id=track_id,
+                    covariances=np.eye(2) * random.uniform(0.5, 9, (1, 17, 1, 1)),
+                )
+                for track_id in (4, 7)
+                if random.random() > 0.1
+            ]
+            poses = Poses.concatenate(people) if people else person([0, 0], covariances=np.zeros((1, 17, 2, 2)))[[]]
+            frames.append(PoseFrame(index, index / rate + 0.2 / rate * random.random(), poses))
+        return frames
+
+    @pytest.mark.parametrize(
+        ("rate", "options"), [(30, {}), (90, {}), (8, {"window_s": 0.8}), (30, {"max_gap_s": 0, "degree": 1})]
+    )
+    def test_equals_the_whole(self, rate, options):
+        frames = self.walk(200, rate)
+        smoother, given, most = DelayedSmoother(**options), [], 0
+        for number, frame in enumerate(frames, start=1):
+            given += smoother.push(frame)
+            most = max(most, number - len(given))
+        assert most <= 0.4 * rate + 40  # what is waited for, and those that are smoothed together
+        given += smoother.finish()
+        expected = smooth_sequence(frames, **options)
+        assert [frame.frame_index for frame in given] == list(range(200))
+        for one, other in zip(given, expected, strict=True):
+            assert one.poses.track_ids.tolist() == other.poses.track_ids.tolist()
+            np.testing.assert_allclose(one.poses.keypoints, other.poses.keypoints, atol=1e-4)
+            np.testing.assert_allclose(one.poses.scores, other.poses.scores, atol=1e-6)
+            assert (one.filled is None) == (other.filled is None)
+            if one.filled is not None:
+                np.testing.assert_array_equal(one.filled, other.filled)
+        if options.get("max_gap_s") != 0:
+            assert any(frame.filled is not None for frame in given)
+
+    def test_few_frames(self):
+        assert DelayedSmoother().finish() == []
+        frames = self.walk(3, 30)
+        smoother = DelayedSmoother()
+        assert [smoother.push(frame) for frame in frames] == [[], [], []]
+        assert [frame.frame_index for frame in smoother.finish()] == [0, 1, 2]
+        with pytest.raises(ValueError, match="window_s and frame_rate must be positive"):
+            DelayedSmoother(window_s=0)

@@ -23,14 +23,17 @@ from wholepose.cli.predict_words import FrameRange, box, count, fraction, frame_
 from wholepose.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
-    from wholepose.cli.predict_videos import Clip
+    from wholepose.cli.predict_video_outputs import Clip
+    from wholepose.cli.window import Window
     from wholepose.estimator import PoseEstimator
 
 _EPILOG = """\
 examples:
   wholepose predict photo.jpg dance.mp4 --out out/ --draw
   wholepose predict dance.mp4 --out out/ --format csv --frames 100:400 --smooth
+  wholepose predict dance.mp4 --out out/ --draw --smooth-ahead
   wholepose predict webcam:0 --out out/ --draw --black --trails 30
+  wholepose predict webcam:0 --show --smooth
   wholepose predict portrait.jpg --whole-image --out out/
   wholepose predict photos/ more/*.png --out out/ --flip-test
   wholepose predict photo.jpg --box 40,10,300,620 --box=-20,0,110,400 > people.json
@@ -96,12 +99,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--detect-every", type=count, metavar="N", help="look for people in every N-th frame; default: 5"
     )
     videos.add_argument("--no-track", action="store_true", help="do not number people from frame to frame")
-    videos.add_argument("--smooth", action="store_true", help="calm the motion (One-Euro filter)")
+    smoothing = videos.add_mutually_exclusive_group()
+    smoothing.add_argument("--smooth", action="store_true", help="calm the motion while the video runs (One-Euro)")
+    smoothing.add_argument(
+        "--smooth-ahead",
+        action="store_true",
+        help="calm it looking ahead too: calmer, without lag, short gaps filled (Savitzky-Golay); files only",
+    )
+    videos.add_argument(
+        "--show", action="store_true", help="show videos in a window, drawn; without --out write nothing"
+    )
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="default", metavar="NAME|PATH", help="default: the one inside the package")
     model.add_argument("--flip-test", action="store_true", help="average with the mirrored picture: slower, better")
     model.add_argument("--batch-size", type=count, default=16, metavar="N", help="most people at once; default: 16")
-    model.add_argument("--runtime", choices=("auto", "onnx", "torch"), default="auto", help="default: by the file")
+    model.add_argument("--runtime", choices=("auto", "onnx", "openvino", "torch"), default="auto", help="default: auto")
     model.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
     model.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
     model.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all cores")
@@ -163,6 +175,8 @@ def _is_picture_address(name: str) -> bool:
 
 def _check_options(options: argparse.Namespace) -> None:
     """Raises ConfigError where options contradict each other."""
+    from wholepose.videos import is_stream
+
     sources = {
         "--detector": options.detector is not None,
         "--boxes": options.boxes is not None,
@@ -185,10 +199,16 @@ def _check_options(options: argparse.Namespace) -> None:
     elif isinstance(options.out, Path) and options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out {options.out} is a file, and a folder is needed")
     for name in ("draw_threshold", "trails", "black"):
-        if getattr(options, name) not in (None, False) and not options.draw:
+        if getattr(options, name) not in (None, False) and not (options.draw or options.show):
             raise ConfigError(f"--{name.replace('_', '-')} goes with --draw")
     if options.uncertainty and options.format != "json":
         raise ConfigError(f"--uncertainty goes with --format json: {options.format} has no place for it, or always it")
+    if options.no_track and (options.smooth or options.smooth_ahead):
+        raise ConfigError("smoothing needs to know who is who, and --no-track forbids it")
+    if options.smooth_ahead and (options.show or any(map(is_stream, options.inputs))):
+        raise ConfigError(
+            "--smooth-ahead waits for what comes next, cameras and windows do not; --smooth goes with them"
+        )
     if options.trails is not None and options.no_track:
         raise ConfigError("--trails needs to know who is who, and --no-track forbids it")
     if options.detect_every is not None and chosen and chosen[0] in ("--box", "--whole-image"):
@@ -198,7 +218,9 @@ def _check_options(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace, paths: Sequence[Path], streams: Sequence[str], report: Report) -> None:
     """Loads what the options ask for and sends all inputs through it, in order; streams, which have no end, last."""
     from wholepose.cli.predict_pictures import predict_pictures
-    from wholepose.cli.predict_videos import Clip, stream_clips
+    from wholepose.cli.predict_video_outputs import Clip
+    from wholepose.cli.predict_videos import stream_clips
+    from wholepose.cli.window import Window
     from wholepose.estimator import PoseEstimator
     from wholepose.videos import is_video_file
 
@@ -207,25 +229,26 @@ def _predict(options: argparse.Namespace, paths: Sequence[Path], streams: Sequen
     pictures = [each for each in inputs if each.result_name not in video_names]
     if options.boxes is not None and (video_names or streams):
         raise ConfigError("--boxes: the file lists boxes by picture, which frames of a video are not; use --detector")
-    people = _people(options)
-    estimator = PoseEstimator.from_pretrained(
-        _weights(options.model, offline=True if options.offline else None),
-        detector=None,
-        runtime=options.runtime,
-        device=options.device,
-        precision=options.precision,
-        threads=options.threads,
-        batch_size=options.batch_size,
-    )
-    drawer = None
-    if options.draw:
-        drawer = Drawer(options.out, paths, _draw_threshold(options), black=options.black)
     with contextlib.ExitStack() as stack:
+        window = stack.enter_context(Window()) if options.show else None
+        people = _people(options)
+        estimator = PoseEstimator.from_pretrained(
+            _weights(options.model, offline=True if options.offline else None),
+            detector=None,
+            runtime=options.runtime,
+            device=options.device,
+            precision=options.precision,
+            threads=options.threads,
+            batch_size=options.batch_size,
+        )
+        drawer = None
+        if options.draw:
+            drawer = Drawer(options.out, paths, _draw_threshold(options), black=options.black)
         writer = _picture_writer(options, pictures, estimator, stack) if pictures else None
         for are_videos, group in groupby(inputs, key=lambda each: each.result_name in video_names):
             if are_videos:
                 clips = [Clip(each.path, each.result_name, each.image_name) for each in group]
-                _predict_clips(options, clips, estimator, people, report, paths)
+                _predict_clips(options, clips, estimator, people, report, paths, window)
             elif writer is not None:
                 predict_pictures(
                     list(group),
@@ -239,8 +262,8 @@ def _predict(options: argparse.Namespace, paths: Sequence[Path], streams: Sequen
                 )
         if writer is not None:
             writer.finish()
-    clips = stream_clips(streams, [each.result_name for each in inputs])
-    _predict_clips(options, clips, estimator, people, report, paths)
+        clips = stream_clips(streams, [each.result_name for each in inputs])
+        _predict_clips(options, clips, estimator, people, report, paths, window)
 
 
 def _predict_clips(
@@ -250,10 +273,11 @@ def _predict_clips(
     people: People,
     report: Report,
     inputs: Sequence[Path],
+    window: Window | None,
 ) -> None:
-    from wholepose.cli.predict_videos import Drawing, VideoOptions, predict_videos
+    from wholepose.cli.predict_video_outputs import Drawing, VideoOptions
+    from wholepose.cli.predict_videos import predict_videos
 
-    drawing = Drawing(_draw_threshold(options), options.black, options.trails or 0) if options.draw else None
     video_options = VideoOptions(
         out=options.out,
         format=options.format,
@@ -261,9 +285,11 @@ def _predict_clips(
         frames=options.frames or FrameRange(None, None, 1),
         detect_every=options.detect_every or _DETECT_EVERY,
         track=not options.no_track,
-        smooth=options.smooth,
+        smooth="ahead" if options.smooth_ahead else "running" if options.smooth else "no",
         flip_test=options.flip_test,
-        drawing=drawing,
+        drawing=Drawing(_draw_threshold(options), options.black, options.trails or 0),
+        film=options.draw,
+        window=window,
         quiet=options.quiet,
     )
     predict_videos(clips, estimator, people, video_options, report, inputs)

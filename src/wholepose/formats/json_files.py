@@ -30,19 +30,26 @@ class JsonLinesWriter(TextWriter):
         self._uncertainty = uncertainty
 
     def _write(self, frame: PoseFrame) -> None:
-        self._file.write(self._line(frame))
+        self._file.write(json_line(frame, uncertainty=self._uncertainty))
 
-    def _line(self, frame: PoseFrame) -> str:
-        document: dict[str, Any] = {"frame": frame.frame_index}
-        if frame.time_s is not None:
-            document["time_s"] = round(frame.time_s, TIME_DECIMALS)
-        document |= poses_document(
-            frame.poses, image=frame.image, size=frame.size or (0, 0), model=frame.model, uncertainty=self._uncertainty
-        )
-        if frame.filled is not None:
-            for person, filled in zip(document["people"], frame.filled, strict=True):
-                person["filled"] = np.flatnonzero(filled).tolist()
-        return to_json(document)
+
+def json_line(frame: PoseFrame, *, uncertainty: bool = False) -> str:
+    """The document of a frame as a line of a ``.jsonl`` file.
+
+    Args:
+        frame: The frame.
+        uncertainty: Write the covariances too.
+    """
+    document: dict[str, Any] = {"frame": frame.frame_index}
+    if frame.time_s is not None:
+        document["time_s"] = round(frame.time_s, TIME_DECIMALS)
+    document |= poses_document(
+        frame.poses, image=frame.image, size=frame.size or (0, 0), model=frame.model, uncertainty=uncertainty
+    )
+    if frame.filled is not None:
+        for person, filled in zip(document["people"], frame.filled, strict=True):
+            person["filled"] = np.flatnonzero(filled).tolist()
+    return to_json(document)
 
 
 class JsonWriter(JsonLinesWriter):
@@ -57,7 +64,7 @@ class JsonWriter(JsonLinesWriter):
         self._separator = "\n"
 
     def _write(self, frame: PoseFrame) -> None:
-        self._file.write(self._separator + self._line(frame).rstrip("\n"))
+        self._file.write(self._separator + json_line(frame, uncertainty=self._uncertainty).rstrip("\n"))
         self._separator = ",\n"
 
     def _finish(self) -> None:

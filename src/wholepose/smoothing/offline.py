@@ -7,8 +7,10 @@ which a fixed convolution (SciPy's ``savgol_filter``) does not.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from wholepose.smoothing.one_euro import track_numbers
 from wholepose.smoothing.trust import score_trust, usual_variance
 
 _CHUNK = 256
+_SMOOTHED_TOGETHER = 32  # frames; more hold more in memory, fewer do more work twice
 _FILLED_TRUST = 0.02  # enough to hold a curve that nothing else holds, too little to bend one
 _RIDGE = 1e-9  # lets a window of too few frames fall back to a lower degree
 
@@ -46,26 +49,18 @@ def smooth_sequence(
     Returns:
         As many frames. Filled keypoints are marked in ``filled`` and score as the less sure of the two sightings
         around them. A person who was out of sight altogether for so short a time is added to the frames in between,
-        after the others. Keypoints that are neither seen nor filled stay as they were.
+        after the others, by track number. Keypoints that are neither seen nor filled stay as they were.
 
     Raises:
         ValueError: People have no track numbers, one comes twice, the times or the skeleton do not fit, or an argument
             is out of range.
     """
-    if not window_s > 0 or not frame_rate > 0:
-        raise ValueError(f"window_s and frame_rate must be positive, not {window_s} and {frame_rate}")
-    if not 0 <= degree <= 5 or not max_gap_s >= 0 or not 0 <= threshold <= 1:
-        raise ValueError(
-            f"degree must lie in 0 to 5, max_gap_s be 0 or more and threshold lie in [0, 1], "
-            f"not {degree}, {max_gap_s} and {threshold}"
-        )
+    _check(window_s, degree, max_gap_s, threshold, frame_rate)
     if not frames:
         return []
     if len({frame.poses.skeleton for frame in frames}) > 1:
         raise ValueError("the frames have people of different skeletons; convert() them first")
-    times_s = np.array(
-        [frame.frame_index / frame_rate if frame.time_s is None else frame.time_s for frame in frames], np.float64
-    )
+    times_s = np.array([_time_s(frame, frame_rate) for frame in frames], np.float64)
     if not (np.diff(times_s) > 0).all():
         raise ValueError("the times of the frames must rise")
     rows_of_track: dict[int, list[tuple[int, int]]] = {}
@@ -80,6 +75,91 @@ def smooth_sequence(
         for row in range(len(track.times_s)):
             results[track.first + row].take(track, row, track_id, keypoints[row])
     return [result.frame() for result in results]
+
+
+class DelayedSmoother:
+    """Does what ``smooth_sequence`` does while frames come: the same answers, given a little later.
+
+    Only the second or so of frames that an answer depends on is in memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        window_s: float = 0.3,
+        degree: int = 2,
+        max_gap_s: float = 0.25,
+        threshold: float = 0.3,
+        frame_rate: float = 30.0,
+    ) -> None:
+        """Starts without frames; the arguments are those of ``smooth_sequence``.
+
+        Args:
+            window_s: Length of the stretch of time to which a polynomial is fitted.
+            degree: Of the polynomial.
+            max_gap_s: Longest gap that is filled.
+            threshold: A keypoint that scores below this is not seen.
+            frame_rate: Frames a second, where frames have no time.
+
+        Raises:
+            ValueError: An argument is out of range.
+        """
+        _check(window_s, degree, max_gap_s, threshold, frame_rate)
+        self._smooth = partial(
+            smooth_sequence,
+            window_s=window_s,
+            degree=degree,
+            max_gap_s=max_gap_s,
+            threshold=threshold,
+            frame_rate=frame_rate,
+        )
+        self._frame_rate = frame_rate
+        self._reach_s = (window_s / 2 + max_gap_s) * (1 + 1e-6)  # a gap in the window may end beyond it
+        self._held: list[PoseFrame] = []
+        self._times_s: list[float] = []
+        self._done = 0  # of those held; they stay for what comes after them
+
+    def push(self, frame: PoseFrame) -> list[PoseFrame]:
+        """Takes the next frame.
+
+        Args:
+            frame: The one after that of the last call.
+
+        Returns:
+            The frames that nothing to come can change, smoothed, each once and in order; mostly none, then many.
+
+        Raises:
+            ValueError: As ``smooth_sequence``.
+        """
+        self._held.append(frame)
+        self._times_s.append(_time_s(frame, self._frame_rate))
+        ready = bisect.bisect_left(self._times_s, self._times_s[-1] - self._reach_s)
+        if ready - self._done < _SMOOTHED_TOGETHER:
+            return []
+        given = self._smooth(self._held)[self._done : ready]
+        first = bisect.bisect_left(self._times_s, self._times_s[ready] - self._reach_s)
+        self._held, self._times_s, self._done = self._held[first:], self._times_s[first:], ready - first
+        return given
+
+    def finish(self) -> list[PoseFrame]:
+        """Gives the frames that are left, at the end."""
+        left = self._smooth(self._held)[self._done :]
+        self._held, self._times_s, self._done = [], [], 0
+        return left
+
+
+def _check(window_s: float, degree: int, max_gap_s: float, threshold: float, frame_rate: float) -> None:
+    if not window_s > 0 or not frame_rate > 0:
+        raise ValueError(f"window_s and frame_rate must be positive, not {window_s} and {frame_rate}")
+    if not 0 <= degree <= 5 or not max_gap_s >= 0 or not 0 <= threshold <= 1:
+        raise ValueError(
+            f"degree must lie in 0 to 5, max_gap_s be 0 or more and threshold lie in [0, 1], "
+            f"not {degree}, {max_gap_s} and {threshold}"
+        )
+
+
+def _time_s(frame: PoseFrame, frame_rate: float) -> float:
+    return frame.frame_index / frame_rate if frame.time_s is None else frame.time_s
 
 
 class _Recording:
@@ -221,6 +301,7 @@ class _Result:
         )
         filled = self._filled
         if self._added:
+            self._added.sort(key=lambda person: person.track_id)
             poses = Poses.concatenate([poses, _poses(self._added, poses)])
             filled = np.concatenate([filled, np.stack([person.filled for person in self._added])])
         return replace(self._frame, poses=poses, filled=filled if filled.any() else None)
