@@ -12,6 +12,7 @@ import pytest
 from wholepose.cli.main import main
 from wholepose.data.annotations import read_annotations
 from wholepose.data.check import check_annotations
+from wholepose.errors import ConfigError
 from wholepose.images import load_image
 from wholepose.skeletons import HALPE136
 from wholepose.synth import SynthPeople, dataset
@@ -132,6 +133,23 @@ def test_full_disk_keeps_what_is_written_valid(people, tmp_path, monkeypatch):
     assert not check_annotations(read_annotations(out / "annotations.json")).problems
 
 
+def test_two_runs_at_once_into_one_folder(people, tmp_path):
+    """The second is refused and changes nothing; once the first is over, it may go on."""
+    out = tmp_path / "out"
+    refused = []
+
+    def second(done: int) -> None:
+        if done == 1:
+            with pytest.raises(ConfigError, match="another run writes there now"):
+                write_dataset(people, out, 2, {"seed": 5})
+            refused.append(done)
+
+    write_dataset(people, out, 2, {"seed": 5}, advance=second)
+    assert refused
+    assert len(json.loads((out / "annotations.json").read_text())["images"]) == 2
+    assert len(write_dataset(people, out, 3, {"seed": 5}).images) == 3
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -145,6 +163,9 @@ def test_full_disk_keeps_what_is_written_valid(people, tmp_path, monkeypatch):
         (["--frames", "5"], "add --video"),
         (["--video", "--size", "65x96"], "even sides"),
         (["--assets", "nowhere"], "index.json is missing"),
+        (["--backgrounds", "nowhere"], "is not a folder"),
+        (["--device", "abacus"], "Warp finds cpu"),
+        (["--hand-poses", "nowhere.npz"], "not a file of hand poses"),
         (["--hand-poses", "a.npz", "--clean"], "research licence"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -22,10 +23,12 @@ from wholepose.poses import Poses
 from wholepose.skeletons import HALPE136
 from wholepose.synth.annotate import SynthSample
 from wholepose.synth.people import SynthPeople
+from wholepose.weights.locks import exclusive
 
 ANNOTATIONS = "annotations.json"
 CONTACT_SHEET = "contact_sheet.jpg"
 
+_LOCK = ".lock"
 _SAVE_EVERY = 200
 _SHEET_TILES = 24
 _SHEET_SIDE_PX = 240
@@ -68,11 +71,30 @@ def write_dataset(
         What is in the folder.
 
     Raises:
-        ConfigError: The folder holds something else, or a run with other options.
+        ConfigError: The folder holds something else, or a run with other options, or one that is not over.
         OSError: A file cannot be written, such as on a full disk.
     """
-    written = _resume(folder, options, count)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder} is not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(exclusive(folder / _LOCK, wait=False))
+        except BlockingIOError as error:
+            raise ConfigError(f"--out {folder}: another run writes there now; wait for it or choose another") from error
+        written = _resume(folder, options, count)
+        (folder / "images").mkdir(exist_ok=True)
+        return _write(people, folder, count, options, written, advance)
+
+
+def _write(
+    people: SynthPeople,
+    folder: Path,
+    count: int,
+    options: Mapping[str, object],
+    written: Written,
+    advance: Callable[[int], None],
+) -> Written:
     advance(written.next_index())
     try:
         for index in range(written.next_index(), count):
@@ -96,7 +118,7 @@ def write_dataset(
 def _resume(folder: Path, options: Mapping[str, object], count: int) -> Written:
     path = folder / ANNOTATIONS
     if not path.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not _is_bare(folder):
             raise ConfigError(f"--out {folder} is not an empty folder and has no {ANNOTATIONS} of an earlier run")
         return Written()
     try:
@@ -121,6 +143,12 @@ def _resume(folder: Path, options: Mapping[str, object], count: int) -> Written:
     if kept > count:
         raise ConfigError(f"--out {folder} already holds {kept} pictures, more than --count {count}")
     return Written(images[:kept], [row for row in annotations if row["image_id"] <= kept])
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether nothing is in it but what a run makes before its first picture."""
+    names = {path.name for path in folder.iterdir()}
+    return names <= {_LOCK, "images"} and not any((folder / "images").glob("*"))
 
 
 def _save_what_fits(folder: Path, written: Written, options: Mapping[str, object]) -> None:

@@ -26,7 +26,7 @@ def develop(
         gain = np.exp(generator.normal(0, 0.16 * strength)) * (1 + generator.normal(0, 0.045 * strength, 3))
         # Cameras measure the light, more or less well, so that few photos are all dark.
         wanted = generator.uniform(0.3, 0.55) / max(float(result.mean()), 0.02)
-        gain = gain * float(np.clip(wanted, 0.75, 2.6)) ** (generator.uniform(0, 1) * strength)
+        gain = gain * float(np.clip(wanted, 0.75, 2.0)) ** (generator.uniform(0, 1) * strength)
         gamma = float(np.exp(generator.normal(0, 0.12 * strength)))
         result = np.clip(result * gain.astype(np.float32), 0, 1) ** np.float32(gamma)
         contrast = float(np.exp(generator.normal(0, 0.12 * strength)))

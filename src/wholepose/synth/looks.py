@@ -142,7 +142,7 @@ class Stylist:
             )
         skin = Material(
             color=(float(base[0]), float(base[1]), float(base[2])),
-            color2=hair,
+            color2=(0.65 * hair[0], 0.65 * hair[1], 0.65 * hair[2]),  # beards are darker, skin shows through
             pattern=20,
             pattern_scale=beard,
             specular=float(generator.uniform(0.02, 0.11)),

@@ -256,8 +256,8 @@ def _tint(light: Light, background: NDArray[np.float32]) -> Light:
     below = np.square(background[half:].reshape(-1, 3)).mean(axis=0) + 0.02
     return dataclasses.replace(
         light,
-        sky=light.sky * (0.55 + 0.45 * above / above.mean()),
-        bounce=light.bounce * (0.45 + 0.55 * below / below.mean()),
+        sky=light.sky * (0.7 + 0.3 * above / above.mean()),
+        bounce=light.bounce * (0.6 + 0.4 * below / below.mean()),
     )
 
 

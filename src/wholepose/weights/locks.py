@@ -14,24 +14,26 @@ _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
 @contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Waits until no other process or thread holds the lock of this name, and holds it.
 
     The file is removed when the lock is given back. On a file system without locks it holds nothing.
 
     Args:
         path: Name of the lock file, beside what it protects; its folder must exist.
+        wait: False: raise at once when another holds it.
 
     Yields:
         Nothing.
 
     Raises:
+        BlockingIOError: Another holds the lock, and it was not to wait.
         OSError: The lock file cannot be made.
     """
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
-            _lock(handle)
+            _lock(handle, wait)
             # Whoever held it before may have removed the file that was waited on, and another may hold a new one.
             if _is_at(handle, path):
                 break
@@ -59,7 +61,7 @@ def _is_at(handle: int, path: Path) -> bool:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(handle: int) -> None:
+    def _lock(handle: int, wait: bool) -> None:
         while True:
             try:
                 msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
@@ -67,12 +69,14 @@ if sys.platform == "win32":
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EDEADLK):
                     raise
+                if not wait:
+                    raise BlockingIOError(error.errno, error.strerror) from error
                 time.sleep(0.1)
 
 else:
     import fcntl
 
-    def _lock(handle: int) -> None:
+    def _lock(handle: int, wait: bool) -> None:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,4 +86,6 @@ else:
                     return
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR):
                     raise
+                if not wait and error.errno != errno.EINTR:
+                    raise BlockingIOError(error.errno, error.strerror) from error
                 time.sleep(0.1)
