@@ -202,9 +202,13 @@ def test_keys_table_and_zoom(visit, on, live_server, answer):
 def test_camera(visit, on, live_server, tmp_path):
     """A camera that films a picture of two people: they are found in it, and the last picture stays."""
     page = visit(live_server)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "v1/poses" in request.url else None)
     page.click("#intro [data-do=camera]")
     page.wait_for_selector("#people li >> nth=1")
     page.wait_for_selector("text=/[0-9.]+ pictures a second/")
+    while len(asked) < 12:
+        page.wait_for_timeout(50)
     page.click("#live-stop")
     assert "The camera is off." in page.inner_text("#status")
     assert page.is_hidden("#live")
@@ -212,6 +216,9 @@ def test_camera(visit, on, live_server, tmp_path):
     assert on.download(page, "#save-json", tmp_path / "a.json") == "camera.json"
     document = json.loads((tmp_path / "a.json").read_text())
     assert len(document["people"]) == people
+    assert all(0 < person["score"] < person["box_score"] < 0.9 for person in document["people"])
+    # People are searched for in every fifth picture, and kept in sight in those between.
+    assert ["boxes=" in url for url in asked[:10]] == [False, True, True, True, True] * 2
     assert max(document["height"], document["width"]) <= 960
     assert not page.evaluate("() => document.getElementById('video').srcObject")
 

@@ -37,14 +37,17 @@ export async function fetchModels() {
 /**
  * Asks for the poses of a picture, and asks again while the server is busy.
  * @param picture A Blob with the picture as the file holds it.
- * @param options name, whole (one person fills the picture), signal, onWait(seconds) before each wait.
- * @returns {text, document}: the answer as it came, and parsed.
+ * @param options name, whole (one person fills the picture), boxes (where people are, where that is known), signal,
+ *   onWait(seconds) before each wait.
+ * @returns {text, document, tookMs}: the answer as it came, and parsed, and how long it took the last time.
  */
-export async function fetchPoses(picture, { name, whole, signal, onWait }) {
+export async function fetchPoses(picture, { name, whole, boxes = [], signal, onWait }) {
   const query = new URLSearchParams({ uncertainty: "true", name: plain(name) });
   if (whole) query.set("whole_image", "true");
+  else if (boxes.length) query.set("boxes", boxes.map((box) => box.join(",")).join(";"));
   const type = picture.type.startsWith("image/") ? picture.type : "application/octet-stream";
   for (let attempt = 1; ; attempt++) {
+    const started = performance.now();
     try {
       const response = await request(`v1/poses?${query}`, {
         method: "POST",
@@ -53,7 +56,7 @@ export async function fetchPoses(picture, { name, whole, signal, onWait }) {
         signal,
       });
       const text = await response.text();
-      return { text, document: JSON.parse(text) };
+      return { text, document: JSON.parse(text), tookMs: performance.now() - started };
     } catch (error) {
       if (error.status !== 503 || attempt === MOST_TRIES) throw error;
       onWait?.(error.retryAfterS);

@@ -2,6 +2,7 @@
 
 import { fetchPoses, pause } from "./api.js";
 import { Camera } from "./camera.js";
+import { carriedBoxes, whereIs, withScores } from "./carrying.js";
 import { Clip } from "./clip.js";
 import { saveClip, saveDocument, savePicture } from "./downloads.js";
 import { decode, isVideo, shrink } from "./pictures.js";
@@ -9,13 +10,7 @@ import { tellBusy, tellError, tellNobody, tellTooLarge, tooLarge } from "./troub
 
 const $ = (id) => document.getElementById(id);
 
-/** How much two boxes [x1, y1, x2, y2] share, 0 to 1. */
-function overlap(a, b) {
-  const shared =
-    Math.max(Math.min(a[2], b[2]) - Math.max(a[0], b[0]), 0) * Math.max(Math.min(a[3], b[3]) - Math.max(a[1], b[1]), 0);
-  const area = ([x1, y1, x2, y2]) => (x2 - x1) * (y2 - y1);
-  return shared ? shared / (area(a) + area(b) - shared) : 0;
-}
+const SEARCH_EVERY = 5; // pictures of the camera from one search for people to the next
 
 function peopleWords(count) {
   return count === 0 ? "Nobody found" : count === 1 ? "1 person" : `${count} people`;
@@ -139,23 +134,26 @@ export class Session {
   }
 
   /** Asks the server and shows the answer. */
-  async #ask(file, signal, { live = false, picture = this.#picture, size = this.#size, name = this.#name } = {}) {
+  async #ask(file, signal, { live = false, picture = this.#picture, size = this.#size, carried = [] } = {}) {
     if (!live) this.#busy(true);
-    const started = performance.now();
     try {
-      const answer = await fetchPoses(file, {
-        name,
-        whole: $("whole").checked,
+      const whole = $("whole").checked;
+      let answer = await fetchPoses(file, {
+        name: this.#name,
+        whole,
+        boxes: carried.map(({ box }) => box),
         signal,
         onWait: (seconds) => this.#tellBusy(seconds),
       });
       signal.throwIfAborted();
       this.#notice.clear();
+      const { tookMs } = answer;
+      if (carried.length && !whole) answer = withScores(answer, carried);
       const { width, height } = answer.document;
       const right = size && size[0] === width && size[1] === height; // the server has the last word
       if (picture !== this.#picture || !right) this.#put(picture, [width, height], live);
       this.#take(answer, live);
-      if (this.#kind === "picture") this.#tellFound(performance.now() - started);
+      if (this.#kind === "picture") this.#tellFound(tookMs);
       return answer;
     } finally {
       if (!signal.aborted) this.#busy(false);
@@ -168,12 +166,7 @@ export class Session {
     this.people = people;
     this.#text = text;
     this.chosen = 0;
-    if (live && before) {
-      // The same person stays chosen from one frame to the next, whoever comes first in the answer.
-      const shares = people.map(({ box }) => overlap(box, before.box));
-      const best = Math.max(...shares, 0);
-      if (best > 0) this.chosen = shares.indexOf(best);
-    }
+    if (live && before) this.chosen = whereIs(before, people);
     this.#setSavable();
     this.#show.poses({ live });
   }
@@ -225,12 +218,15 @@ export class Session {
   async #watch(signal) {
     let rate = 0;
     try {
-      while (!signal.aborted && this.#camera.running) {
+      for (let count = 0; !signal.aborted && this.#camera.running; count++) {
         const started = performance.now();
         const { canvas, blob } = await this.#camera.grab();
         if (signal.aborted) return;
         this.#file = blob;
-        await this.#ask(blob, signal, { live: true, picture: canvas });
+        const size = [canvas.width, canvas.height];
+        const people = count % SEARCH_EVERY ? carriedBoxes(this.people, size) : [];
+        const carried = people.slice(0, this.#limits.max_boxes);
+        await this.#ask(blob, signal, { live: true, picture: canvas, size, carried });
         const now = 1000 / (performance.now() - started);
         rate = rate ? 0.85 * rate + 0.15 * now : now;
         $("live-rate").textContent = `${rate.toFixed(rate < 10 ? 1 : 0)} pictures a second`;
