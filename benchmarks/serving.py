@@ -110,36 +110,47 @@ def resident_mb(pid: int) -> float:
     return total / 1024
 
 
+def clients(port: int, pictures: Sequence[Picture], count: int, seconds: float) -> tuple[list[Outcome], float]:
+    """A closed loop, and how long it took with the last answers."""
+    start = time.perf_counter()
+    outcomes = asyncio.run(closed_loop(port, pictures, count, seconds))
+    return outcomes, time.perf_counter() - start
+
+
 def load(options: argparse.Namespace) -> None:
-    """Clients in a closed loop, between two runs of the offline loop."""
+    """Clients in a closed loop, in turns with the offline loop, which then has the machine for itself."""
     offline = Offline()
-    share = min(15.0, options.seconds / 2)
-    before = offline.rate(share)
+    offline.rate(2)
+    all_outcomes: list[Outcome] = []
+    served, alone, total = [], [], 0.0
     with server("--batch-size", str(BATCH), *options.words) as (port, _):
-        asyncio.run(closed_loop(port, offline.pictures(), options.clients, 3))
-        start = time.perf_counter()
-        outcomes = asyncio.run(closed_loop(port, offline.pictures(), options.clients, options.seconds))
-        seconds = time.perf_counter() - start
-    after = offline.rate(share)
-    print(f"  offline loop, batches of {BATCH}: {before:.1f} before, {after:.1f} after, pictures/s")
-    print(f"  {options.clients} clients, {seconds:.0f} s: {summary(outcomes, seconds)}")
-    good = sum(outcome.status == 200 for outcome in outcomes) / seconds
-    print(f"  server / offline: {good / ((before + after) / 2):.2f}")
+        clients(port, offline.pictures(), options.clients, 2)
+        for _ in range(options.rounds):
+            alone.append(offline.rate(options.seconds / options.rounds / 3))
+            outcomes, seconds = clients(port, offline.pictures(), options.clients, options.seconds / options.rounds)
+            served.append(sum(outcome.status == 200 for outcome in outcomes) / seconds)
+            all_outcomes += outcomes
+            total += seconds
+            print(
+                f"  offline loop, batches of {BATCH}: {alone[-1]:.1f} pictures/s; server: {served[-1]:.1f}", flush=True
+            )
+    print(f"  {options.clients} clients, {total:.0f} s: {summary(all_outcomes, total)}")
+    print(f"  server / offline: {statistics.median(served) / statistics.median(alone):.2f}")
 
 
 def batching(options: argparse.Namespace) -> None:
     """Servers with batches and without, in turns."""
     offline = Offline()
     rates: dict[str, list[float]] = {str(BATCH): [], "1": []}
-    for _ in range(options.rounds):
-        for size, found in rates.items():
-            with server("--batch-size", size, *options.words) as (port, _):
-                asyncio.run(closed_loop(port, offline.pictures(), options.clients, 2))
-                start = time.perf_counter()
-                outcomes = asyncio.run(closed_loop(port, offline.pictures(), options.clients, options.seconds))
-                seconds = time.perf_counter() - start
-            print(f"  batch size {size}: {summary(outcomes, seconds)}")
-            found.append(sum(outcome.status == 200 for outcome in outcomes) / seconds)
+    with contextlib.ExitStack() as stack:
+        ports = {size: stack.enter_context(server("--batch-size", size, *options.words))[0] for size in rates}
+        for port in ports.values():
+            clients(port, offline.pictures(), 16, 2)
+        for _ in range(options.rounds):
+            for size, found in rates.items():
+                outcomes, seconds = clients(ports[size], offline.pictures(), options.clients, options.seconds)
+                print(f"  batch size {size}: {summary(outcomes, seconds)}", flush=True)
+                found.append(sum(outcome.status == 200 for outcome in outcomes) / seconds)
     ratio = statistics.median(rates[str(BATCH)]) / statistics.median(rates["1"])
     print(f"  batches of {BATCH} / one by one: {ratio:.2f}")
 
@@ -230,7 +241,7 @@ def main() -> None:
         command.set_defaults(run=run)
         command.add_argument("--seconds", type=float, default=seconds)
         command.add_argument("--clients", type=int, default=64)
-        command.add_argument("--rounds", type=int, default=2)
+        command.add_argument("--rounds", type=int, default=3)
         command.add_argument("--connections", type=int, default=500)
         command.add_argument("words", nargs="*", help="more options of `wholepose serve`, after --")
     options = parser.parse_args()
