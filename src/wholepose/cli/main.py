@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "score a model, or a results file, against annotations",
     "reproduce": "run the published Halpe row end to end",
     "export": "write a model as one ONNX file that ends in keypoints",
+    "bench": "time a model in every engine here, and remember the fastest",
     "serve": "answer over HTTP, with a page to try it",
     "convert": "turn a checkpoint into safetensors with a model card",
     "plot": "draw keypoints and joint angles over time",

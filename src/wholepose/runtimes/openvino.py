@@ -278,8 +278,11 @@ def _split(model: Any) -> tuple[Any, Any]:
 
 
 def _last_features(model: Any) -> Any:
-    last = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"][-1]
-    return last.input_value(0)
+    """What the last convolution takes. The rest of the graph, which decodes, has none."""
+    convolutions = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    if not convolutions:
+        raise WeightsError("this model has no convolution that could run in bf16; choose precision fp32")
+    return convolutions[-1].input_value(0)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

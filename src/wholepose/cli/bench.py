@@ -1,0 +1,200 @@
+"""Times a model in every engine that is installed here, and checks each against the float keypoints.
+
+Several files are forms of the same model, such as the .safetensors, the .onnx and its int8; the first one in plain
+float32 is the reference. The fastest engine of each file whose keypoints stay within --max-change is remembered, and
+used from then on where no runtime is named (`wholepose predict`, `PoseEstimator.from_pretrained`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wholepose.cli.predict_words import count
+from wholepose.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wholepose.benchmarking.forms import Absent, Form
+    from wholepose.benchmarking.timing import Timing
+    from wholepose.runtimes import Runtime
+
+EPILOG = """\
+examples:
+  wholepose bench default
+  wholepose bench default --images photos/ --flip-test --json bench.json
+  wholepose bench mine.onnx mine_int8.onnx mine.safetensors --images photos/ --max-change 0.5
+  wholepose bench mine.onnx --batch 1,8,16 --for throughput
+"""
+
+_MAX_CHANGE_PX = 0.05
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``wholepose bench``."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "models", nargs="+", metavar="MODEL", help="'default', a registered name, .onnx or .safetensors"
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        metavar="PATH",
+        help="pictures of people to compare keypoints on; default: drawn pictures, on which keypoints are less certain",
+    )
+    parser.add_argument("--crops", type=count, default=32, metavar="N", help="most people to compare on; default: 32")
+    parser.add_argument(
+        "--batch", type=_batches, default=(1, 8), metavar="N,N", help="crops a call, smallest first; default: 1,8"
+    )
+    parser.add_argument(
+        "--for",
+        dest="purpose",
+        choices=("latency", "throughput"),
+        default="latency",
+        help="remember what is fastest at the smallest, or at the largest batch; default: latency",
+    )
+    parser.add_argument(
+        "--seconds", type=_positive, default=2.0, metavar="S", help="for each row and batch; default: 2"
+    )
+    parser.add_argument(
+        "--max-change",
+        type=_positive,
+        default=_MAX_CHANGE_PX,
+        metavar="PX",
+        help=f"largest median change of keypoints, crop pixels; default: {_MAX_CHANGE_PX}",
+    )
+    parser.add_argument("--flip-test", action="store_true", help="time with the flip test")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all cores, and half of them")
+    parser.add_argument("--compiled", action="store_true", help="time PyTorch's compiler too: minutes more")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--no-save", action="store_true", help="remember nothing")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measures; the table goes to stdout."""
+    from wholepose.benchmarking.forms import forms_of, load_forms
+    from wholepose.benchmarking.report import Benchmark, choices_of, document_of, table_of
+    from wholepose.benchmarking.stages import draw_photo, time_stages
+    from wholepose.benchmarking.timing import fastest, time_forms
+    from wholepose.detectors import load_detector
+    from wholepose.export.people_crops import cut_people
+    from wholepose.export.pictures import draw_pictures
+    from wholepose.images import find_images
+    from wholepose.outputs import write_json
+    from wholepose.runtimes.choices import save_choice
+    from wholepose.weights import read_card, resolve
+
+    paths = [resolve(name) for name in options.models]
+    cards = [read_card(path) for path in paths]
+    for path, card in zip(paths, cards, strict=True):
+        if (card.input_size, card.skeleton) != (cards[0].input_size, cards[0].skeleton):
+            raise ConfigError(f"{path}: is another model than {paths[0]}: input size and skeleton must be the same")
+    if options.images:
+        people = cut_people(options.images, cards[0], load_detector("default"), options.crops)
+        crops, source = people.crops, f"{len(people.crops)} crops of {people.pictures} pictures"
+        photo = find_images(options.images).paths[0].read_bytes()
+    else:
+        crops, source = draw_pictures(8, cards[0].input_size), "8 drawn pictures"
+        photo = draw_photo()
+    forms: list[Form] = []
+    absent: list[Absent] = []
+    for path in dict.fromkeys(paths):
+        some, missing = forms_of(path, device=options.device, threads=options.threads, compiled=options.compiled)
+        forms, absent = forms + some, absent + missing
+    loaded, failed = load_forms(forms)
+    absent += failed
+    if not loaded:
+        raise ConfigError("nothing here can run this: " + "; ".join(f"{each.name}: {each.reason}" for each in absent))
+    settings: dict[str, Any] = {"seconds": options.seconds, "flip_test": options.flip_test, "tell": _progress()}
+    reference = next(iter(loaded))
+    timings, failed = time_forms(loaded, crops, reference=reference, batch_sizes=options.batch, **settings)
+    absent += failed
+    if options.threads is None:
+        timings += _time_half(timings, loaded, crops, options, settings, absent)
+    deciding = options.batch[0 if options.purpose == "latency" else -1]
+    best = fastest(timings, deciding, options.max_change) or timings[0]
+    detector = load_detector("default", threads=options.threads)
+    stages, persons = time_stages(
+        photo, loaded[best.form], detector, seconds=options.seconds / 2, flip_test=options.flip_test
+    )
+    settings["tell"]("")
+    found = Benchmark(
+        command=options.command_line,
+        crops=source,
+        flip_test=options.flip_test,
+        max_change_px=options.max_change,
+        batch_sizes=options.batch,
+        timings=timings,
+        absent=absent,
+        people=persons,
+        stages=stages,
+        stages_form=best.form.name,
+    )
+    print(table_of(found))
+    if options.json is not None:
+        write_json(options.json, document_of(found))
+    if not options.no_save:
+        for choice in choices_of(found, options.device, batch_size=deciding):
+            place = save_choice(choice)
+        print(f"\nremembered in {place}")
+    return 0
+
+
+def _time_half(
+    timings: list[Timing],
+    loaded: dict[Form, Runtime],
+    crops: Any,
+    options: argparse.Namespace,
+    settings: dict[str, Any],
+    absent: list[Absent],
+) -> list[Timing]:
+    """The fastest form on the CPU once more, with half of the threads: as many as there are cores of two threads."""
+    from dataclasses import replace
+
+    from wholepose.benchmarking.forms import load_forms
+    from wholepose.benchmarking.timing import fastest, time_forms
+
+    on_cpu = [each for each in timings if each.form.device == "cpu"]
+    best = fastest(on_cpu, options.batch[0], options.max_change)
+    if best is None or best.form.threads < 2:
+        return []
+    half = replace(best.form, threads=best.form.threads // 2)
+    more, failed = load_forms([half])
+    absent += failed
+    reference = next(iter(loaded))
+    both = {reference: loaded[reference]} | more
+    loaded |= more
+    again, failed = time_forms(both, crops, reference=reference, batch_sizes=options.batch, **settings)
+    absent += failed
+    return [each for each in again if each.form == half]
+
+
+def _progress() -> Any:
+    """Says on a terminal what is being timed, in one line that the next replaces."""
+
+    def tell(what: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    """Reads batch sizes such as 1,8, rising."""
+    sizes = tuple(count(word) for word in text.split(","))
+    if list(sizes) != sorted(set(sizes)):
+        raise argparse.ArgumentTypeError(f"batch sizes must rise, as in 1,8, not {text!r}")
+    return sizes
+
+
+def _positive(text: str) -> float:
+    """Reads a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number above 0 is needed, not {text!r}")
+    return value
