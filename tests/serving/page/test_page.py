@@ -199,6 +199,27 @@ def test_keys_table_and_zoom(visit, on, live_server, answer):
     np.testing.assert_array_equal(on.canvas_pixels(page), before)
 
 
+def test_mouse_zooms_and_drags(visit, on, live_server, answer):
+    """The wheel zooms about the pointer; a drag moves the picture with the pointer."""
+    page = visit(live_server)
+    on.open_picture(page, PICTURE)
+    x, y, _ = answer["people"][0]["keypoints"][HALPE136.index("left_shoulder")]
+    page.hover("#view", position=place_on_canvas(page, answer, x, y))
+    page.wait_for_selector("#tip:visible")
+    first = on.tip_place(page)
+    page.mouse.wheel(0, -900)
+    on.settle(page)
+    np.testing.assert_allclose(on.tip_place(page), first, atol=1)
+    assert "left shoulder" in page.inner_text("#tip")
+    box = page.locator("#view").bounding_box()
+    place = place_on_canvas(page, answer, x, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + place["x"] + 30, box["y"] + place["y"] - 20, steps=4)
+    on.settle(page)
+    np.testing.assert_allclose(on.tip_place(page) - first, (30, -20), atol=1)
+    page.mouse.up()
+
+
 def test_camera(visit, on, live_server, tmp_path):
     """A camera that films a picture of two people: they are found in it, and the last picture stays."""
     page = visit(live_server)

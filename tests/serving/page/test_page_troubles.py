@@ -4,9 +4,8 @@ import contextlib
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent.parent / "examples"
 PICTURE = EXAMPLES / "people_3.jpg"
@@ -55,13 +54,6 @@ def taken(server, servers):
         other.sendall(f"{head}Content-Length: 9\r\n\r\n".encode())
         servers.wait_until(lambda: server.metric("wholepose_in_flight") == 1, 10)
         yield
-
-
-def save_picture(path, size, **options):
-    """A picture of noise, (height, width)."""
-    noise = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path, **options)
-    return path
 
 
 def test_key(visit, strict_server):
@@ -121,17 +113,36 @@ def test_upright(visit, on, live_server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "options", "words"),
+    ("size", "quality", "words"),
     [
-        ((300, 400), {"quality": 95}, r"It has 0\.\d MB; the server takes 0\.1 MB\."),
-        ((1000, 1200), {"quality": 1}, "It has 1 million pixels; the server takes 1 million pixels."),
+        ((810, 540), 95, r"It has 0\.\d MB; the server takes 0\.1 MB\."),
+        ((1440, 960), 20, "It has 1 million pixels; the server takes 1 million pixels."),
     ],
     ids=["bytes", "pixels"],
 )
-def test_too_large(strict_page, tmp_path, size, options, words):
-    path = save_picture(tmp_path / "large.jpg", size, **options)
-    strict_page.set_input_files("#file", path)
+def test_too_large(strict_page, tmp_path, size, quality, words):
+    """A smaller copy is offered, and it is small enough."""
+    with Image.open(PICTURE) as picture:
+        picture.resize(size, Image.Resampling.BICUBIC).save(tmp_path / "large.jpg", quality=quality)
+    strict_page.set_input_files("#file", tmp_path / "large.jpg")
     assert re.search(words, notice(strict_page))
+    assert strict_page.locator("#people li").count() == 0
+    strict_page.click("#notice >> text=Send a smaller copy")
+    strict_page.wait_for_selector("#people li")
+    assert strict_page.inner_text("#name") == "large_small.jpg"
+
+
+def test_read_by_the_browser_alone(visit, live_server, tmp_path):
+    """AVIF: the browser sends what it sees as JPEG."""
+    if not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    Image.open(PICTURE).save(tmp_path / "new.avif", quality=95)
+    page = visit(live_server)
+    page.set_input_files("#file", tmp_path / "new.avif")
+    assert notice(page).startswith("new.avif cannot be read as a picture.")
+    page.click("#notice >> text=Send a JPEG copy")
+    page.wait_for_selector("#people li")
+    assert "720 × 480" in page.inner_text("#status")
 
 
 def test_busy(strict_page, strict_server, servers):

@@ -2,6 +2,7 @@
 
 const VIDEO_ENDINGS = /\.(mp4|m4v|mov|webm|mkv|avi|ogv|mpe?g)$/i;
 const SHRUNK_SIDE = 2048;
+const LEAST_SIDE = 64; // no use in a smaller one
 
 /** The samples that come with the page: pictures of made-up people. */
 export const SAMPLES = [
@@ -33,16 +34,23 @@ export function filesOf(transfer) {
   return [...(transfer?.files ?? [])].filter((file) => file.size > 0 || file.type);
 }
 
-/** A smaller JPEG of a picture, its longer side 2048 pixels at most. */
-export async function shrink(picture, name) {
-  const share = Math.min(1, SHRUNK_SIDE / Math.max(picture.width, picture.height));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(picture.width * share));
-  canvas.height = Math.max(1, Math.round(picture.height * share));
-  const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  return new File([await toJpeg(canvas, 0.92)], name.replace(/\.\w+$/, "") + "_small.jpg", { type: "image/jpeg" });
+/** A JPEG of a picture that the server takes: its longer side 2048 pixels at most, and less where that is too large. */
+export async function shrink(picture, name, limits) {
+  const { width, height } = picture;
+  let share = Math.min(1, SHRUNK_SIDE / Math.max(width, height), Math.sqrt(limits.max_pixels / (width * height)));
+  for (;;) {
+    const canvas = document.createElement("canvas");
+    canvas.width = Math.max(1, Math.floor(width * share));
+    canvas.height = Math.max(1, Math.floor(height * share));
+    const context = canvas.getContext("2d");
+    context.imageSmoothingQuality = "high";
+    context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    const blob = await toJpeg(canvas, 0.92);
+    if (blob.size <= limits.max_body_bytes || Math.max(canvas.width, canvas.height) < LEAST_SIDE) {
+      return new File([blob], `${name.replace(/\.\w+$/, "")}_small.jpg`, { type: "image/jpeg" });
+    }
+    share *= 0.8;
+  }
 }
 
 /** What a canvas holds, as JPEG. */

@@ -393,7 +393,7 @@ export class Session {
   }
 
   async #openSmaller() {
-    this.#openPicture(await shrink(this.#picture, this.#name));
+    this.#openPicture(await shrink(this.#picture, this.#name, this.#limits));
   }
 
   #fail(error, again) {
