@@ -45,7 +45,7 @@ def draw_shape(generator: np.random.Generator, body: Body) -> tuple[dict[str, fl
         if kind < 0.74
         else generator.uniform(0.85, 1.0)
         if kind < 0.88
-        else generator.uniform(0.18, 0.6)
+        else generator.uniform(0.02, 0.6)
     )
     race = generator.dirichlet([0.45, 0.45, 0.6])
     gender = float(np.clip(generator.choice([0.05, 0.95]) + generator.normal(0, 0.08), 0, 1))
