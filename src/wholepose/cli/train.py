@@ -121,7 +121,7 @@ def _train(options: argparse.Namespace, stages: tuple[TrainConfig, ...]) -> int:
     display = None if options.quiet or first else _Display()
     try:
         outcome = train_stages(
-            stages, options.run, device=options.device, observer=display, make_painter=_painter_for(stages)
+            stages, options.run, device=options.device, observer=display, make_painter=_painter_for(stages, display)
         )
     finally:
         if display:
@@ -138,11 +138,14 @@ def _train(options: argparse.Namespace, stages: tuple[TrainConfig, ...]) -> int:
     return 0
 
 
-def _painter_for(stages: tuple[TrainConfig, ...]) -> MakePainter | None:
+def _painter_for(stages: tuple[TrainConfig, ...], display: _Display | None) -> MakePainter | None:
     """Who draws synthetic people, where a stage asks for them."""
     if not any(stage.data.synth.people for stage in stages):
         return None
     from wholepose.synth.painter import make_painter
+
+    if display:
+        display.said("synthetic people: the first time, their body is built, which takes two minutes")
 
     return make_painter
 
