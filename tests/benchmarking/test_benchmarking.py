@@ -129,9 +129,12 @@ class TestCommand:
         from wholepose import save_image
 
         save_image(tmp_path / "a.png", tiny_models.blob_image((200, 150), (70.0, 100.0)))
+        (tmp_path / "b.png").write_bytes(b"no picture")
         words = ["bench", str(model), "--seconds", "0.01", "--batch", "1", "--images", str(tmp_path), "--no-save"]
-        assert main(words) == 0
-        assert "1 crops of 1 pictures" in capsys.readouterr().out
+        assert main(words) == 1
+        out, err = capsys.readouterr()
+        assert "1 crops of 1 pictures" in out
+        assert "b.png" in err
         assert not choices_path().exists()
 
     @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,6 @@ def run(options: argparse.Namespace) -> int:
     from wholepose.detectors import load_detector
     from wholepose.export.people_crops import cut_people
     from wholepose.export.pictures import draw_pictures
-    from wholepose.images import find_images
     from wholepose.outputs import write_json
     from wholepose.runtimes.choices import save_choice
     from wholepose.weights import read_card, resolve
@@ -91,13 +91,14 @@ def run(options: argparse.Namespace) -> int:
     for path, card in zip(paths, cards, strict=True):
         if (card.input_size, card.skeleton) != (cards[0].input_size, cards[0].skeleton):
             raise ConfigError(f"{path}: is another model than {paths[0]}: input size and skeleton must be the same")
+    unread: Sequence[str]
     if options.images:
         people = cut_people(options.images, cards[0], load_detector("default"), options.crops)
-        crops, source = people.crops, f"{len(people.crops)} crops of {people.pictures} pictures"
-        photo = find_images(options.images).paths[0].read_bytes()
+        crops, source = people.crops, f"{len(people.crops)} crops of {len(people.pictures)} pictures"
+        photo, unread = people.pictures[0].read_bytes(), people.unread
     else:
         crops, source = draw_pictures(8, cards[0].input_size), "8 drawn pictures"
-        photo = draw_photo()
+        photo, unread = draw_photo(), ()
     forms: list[Form] = []
     absent: list[Absent] = []
     for path in dict.fromkeys(paths):
@@ -136,10 +137,11 @@ def run(options: argparse.Namespace) -> int:
     if options.json is not None:
         write_json(options.json, document_of(found))
     if not options.no_save:
-        for choice in choices_of(found, options.device, batch_size=deciding):
-            place = save_choice(choice)
-        print(f"\nremembered in {place}")
-    return 0
+        places = {save_choice(choice) for choice in choices_of(found, options.device, batch_size=deciding)}
+        print(*(f"\nremembered in {place}" for place in places), sep="")
+    for message in unread:
+        print(f"wholepose: {message}", file=sys.stderr)
+    return 1 if unread else 0
 
 
 def _time_half(

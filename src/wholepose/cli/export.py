@@ -177,7 +177,7 @@ def _quantize(source: Path, options: argparse.Namespace) -> int:
     change = report.change
     print(f"{report.path}: {source.stat().st_size / 1e6:.1f} MB are now {report.size_bytes / 1e6:.1f} MB")
     print(
-        f"  calibrated by {report.calibration_crops} crops from {people.pictures} pictures; on "
+        f"  calibrated by {report.calibration_crops} crops from {len(people.pictures)} pictures; on "
         f"{len(people.crops) - report.calibration_crops} others keypoints move by {change.median_px:.2g} px in the "
         f"median, {change.p95_px:.2g} px or less in 95 %; scores by {change.median_score:.2g}"
     )

@@ -27,12 +27,12 @@ class PeopleCrops:
 
     Attributes:
         crops: (N, H, W, 3) uint8 RGB.
-        pictures: How many pictures they come from.
-        unread: Pictures that could not be read, and why.
+        pictures: The pictures that they come from; at least one.
+        unread: What was named in vain and pictures that could not be read, and why.
     """
 
     crops: NDArray[np.uint8]
-    pictures: int
+    pictures: Sequence[Path]
     unread: Sequence[str]
 
 
@@ -55,8 +55,8 @@ def cut_people(names: Sequence[str | Path], card: ModelCard, detector: PersonDet
     size = card.input_size
     protocol: Protocol = "mmpose0" if card.protocol == "mmpose0" else "default"
     crops: list[NDArray[np.uint8]] = []
-    unread = []
-    pictures = 0
+    unread = [f"{name}: {reason}" for name, reason in found.problems]
+    pictures = []
     for index in np.random.default_rng(_SEED).permutation(len(found.paths)):
         if len(crops) >= limit:
             break
@@ -65,7 +65,7 @@ def cut_people(names: Sequence[str | Path], card: ModelCard, detector: PersonDet
         except ImageError as error:
             unread.append(str(error))
             continue
-        pictures += 1
+        pictures.append(found.paths[index])
         boxes = detector.detect([image])[0].boxes[:PEOPLE_A_PICTURE]
         if not len(boxes):
             boxes = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
