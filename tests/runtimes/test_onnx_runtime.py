@@ -340,3 +340,29 @@ def test_with_threads(tiny_models, tmp_path):
     assert runtime.with_threads(2) is runtime
     crops = np.random.default_rng(0).integers(0, 256, (2, *runtime.card.input_size, 3), dtype=np.uint8)
     np.testing.assert_allclose(runtime.predict(crops).keypoints, other.predict(crops).keypoints, atol=1e-4)
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_batches_are_split_among_cores(tiny_models, tmp_path, count, flip_test):
+    """FAULTS 15, 16: each core takes a share of the crops, in order, and the answer is that of one by one."""
+    runtime = OnnxRuntime(tiny_models.save_centroid_model(tmp_path / "tiny.onnx"), device="cpu", threads=2)
+    crops = np.random.default_rng(0).integers(0, 256, (count, *runtime.card.input_size, 3), dtype=np.uint8)
+    found = runtime.predict(crops, flip_test=flip_test)
+    assert (1 in runtime._siblings) == (count >= 4)
+    for index in range(count):
+        alone = runtime.predict(crops[index : index + 1], flip_test=flip_test)
+        np.testing.assert_allclose(found.keypoints[index], alone.keypoints[0], atol=1e-4)
+        np.testing.assert_allclose(found.scores[index], alone.scores[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["gone", "another"])
+def test_a_file_that_changes_meanwhile_is_not_loaded_again(tiny_models, tmp_path, change):
+    path = tiny_models.save_centroid_model(tmp_path / "tiny.onnx")
+    runtime = OnnxRuntime(path, device="cpu", threads=2)
+    crops = np.random.default_rng(0).integers(0, 256, (6, *runtime.card.input_size, 3), dtype=np.uint8)
+    expected = np.concatenate([runtime.predict(crop[None]).keypoints for crop in crops])
+    path.unlink()
+    if change == "another":
+        tiny_models.save_heatmap_model(path)
+    np.testing.assert_allclose(runtime.predict(crops).keypoints, expected, atol=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ _CUDA = "CUDAExecutionProvider"
 # ONNX Runtime's log levels. Its warnings are about its own optimiser, and what fails in a run is raised as well.
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+_LARGEST_SPLIT_BYTES = 64_000_000
+_FEWEST_CROPS_A_CORE = 2
 _MEMORY_ERRORS = ("Failed to allocate memory", "out of memory", "bad_alloc", "bad allocation", "BFCArena")
 
 
@@ -93,6 +97,10 @@ class OnnxRuntime:
             self._skeleton = get_skeleton(self._card.skeleton)
         except ConfigError as error:
             raise WeightsError(f"{path}: the model card is wrong: {error}") from error
+        # A core that has crops to itself waits for no other after each layer, of which small networks have many with
+        # little work in each. It costs a second copy of the weights, and large networks win little.
+        self._stamp = _stamp(path)
+        self._splits_batches = self._stamp[0] <= _LARGEST_SPLIT_BYTES and self._threads > 1 and not self._on_cuda
         self._gives_heatmaps = check_graph(
             _ports(self._session.get_inputs()),
             _ports(self._session.get_outputs()),
@@ -156,6 +164,11 @@ class OnnxRuntime:
         check_crops(crops, self._card)
         if len(crops) == 0:
             return CropPredictions.empty(self._skeleton.num_keypoints)
+        if len(crops) >= _FEWEST_CROPS_A_CORE * self._threads and (one_core := self._one_core()) is not None:
+            with ThreadPoolExecutor(self._threads) as cores:
+                pieces = np.array_split(crops, self._threads)
+                parts = list(cores.map(partial(one_core.predict, flip_test=flip_test), pieces))
+            return CropPredictions.concatenate(parts)
         run = self._run_heatmaps if self._gives_heatmaps else self._run_keypoints
         try:
             predictions = predict_in_halves(lambda part: run(part, flip_test), crops, _is_out_of_memory)
@@ -168,6 +181,14 @@ class OnnxRuntime:
                 ) from error
             raise WeightsError(f"{self._card.name}: the model fails in ONNX Runtime: {_first_line(error)}") from error
         return check_predictions(predictions, self._card)
+
+    def _one_core(self) -> OnnxRuntime | None:
+        """This model on one thread, where batches are to be split and the file is still the one that was loaded."""
+        if not self._splits_batches:
+            return None
+        if 1 not in self._siblings and _stamp(self._path) != self._stamp:
+            return None
+        return self.with_threads(1)
 
     def _run_keypoints(self, crops: NDArray[np.uint8], flip_test: bool) -> CropPredictions:
         feeds: dict[str, NDArray[Any]] = {"crops": crops}
@@ -188,6 +209,15 @@ class OnnxRuntime:
             return heatmaps
 
         return predict_by_heatmaps(run, crops, self._card, flip_test=flip_test)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change, by which a file is told from one that took its place; zeros: it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _providers(device: Device) -> list[str]:
