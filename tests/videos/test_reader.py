@@ -283,3 +283,14 @@ def test_addresses(clip):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_times_rise(tiny_videos, tmp_path):
+    """Also where the frames' own times stand still or jump back, as in two recordings joined."""
+    first, second = (tiny_videos.write_video(tmp_path / f"{name}.ts", 6, gop=3) for name in "ab")
+    path = tmp_path / "joined.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    times = [frame.time_s for frame in open_video(path)]
+    assert len(times) >= 11
+    assert (np.diff(times) > 0).all()
+    np.testing.assert_allclose(np.diff(times), 0.1, atol=0.03)

@@ -7,6 +7,7 @@ Convention:
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Frame:
     Attributes:
         image: (H, W, 3) uint8 RGB, upright.
         index: Its place in the video, from 0; frames that are lost or left out by a stride count.
-        time_s: When it is shown, in seconds after the first frame of the video.
+        time_s: When it is shown, in seconds after the first frame of the video; later than the frame before.
     """
 
     image: NDArray[np.uint8]
@@ -112,7 +113,7 @@ class VideoReader:
         self._lost = 0
         self._index = 0
         self._packets = 0
-        self._first_pts: int | None = None
+        self._last_time_s, self._clock_shift_s = -math.inf, 0.0
         self._name = source_name(source)
         self._container, self._file = open_container(source)
         try:
@@ -219,16 +220,23 @@ class VideoReader:
             index, frame = numbered
             if self._stop is not None and index >= self._stop:
                 return
+            time_s = self._time_s(frame, index)
             if index < self._start or (index - self._start) % self._stride:
                 continue
             pixels: NDArray[Any] = convert.reformat(frame, format="rgb24").to_ndarray()
-            yield Frame(_upright(pixels, _turn(frame)), index, self._time_s(frame, index))
+            yield Frame(_upright(pixels, _turn(frame)), index, time_s)
             del numbered, frame, pixels  # they would live on while the caller works
 
     def _time_s(self, frame: VideoFrame, index: int) -> float:
-        if frame.pts is None:
-            return index / self.info.frame_rate
-        return frame.time - self.info.start_s
+        """When a frame is shown. Where the clock stands still or jumps back, it goes on from the frame before."""
+        known_s = index / self.info.frame_rate if frame.pts is None else frame.time - self.info.start_s
+        time_s = float(known_s) + self._clock_shift_s
+        if time_s <= self._last_time_s:
+            goes_on_s = self._last_time_s + 1 / self.info.frame_rate
+            self._clock_shift_s += goes_on_s - time_s
+            time_s = goes_on_s
+        self._last_time_s = time_s
+        return time_s
 
     def _decode(self) -> Iterator[tuple[int, VideoFrame]]:
         """Numbers and frames, in the order in which they are shown; counts what is lost."""
