@@ -84,6 +84,8 @@ def test_not_an_image(visit, on, live_server, tmp_path, name):
     assert notice(page).startswith(f"{name} cannot be read as a picture. T")  # and the server's own words
     assert page.get_attribute("#notice", "role") == "alert"
     assert page.is_disabled("#save-json")
+    for button in ("#zoom-in", "#zoom-out", "#zoom-fit"):  # nothing to zoom, and no error
+        page.click(button)
     on.open_picture(page, PICTURE)  # and it goes on
     assert page.is_hidden("#notice")
 
@@ -157,7 +159,7 @@ def test_busy(strict_page, strict_server, servers):
 
 
 def test_busy_and_stopped(strict_page, strict_server, servers):
-    """One may stop waiting: nothing is asked any more."""
+    """One may stop waiting: nothing is asked any more, until one wants to."""
     with taken(strict_server, servers):
         strict_page.set_input_files("#file", PICTURE)
         notice(strict_page)
@@ -165,6 +167,8 @@ def test_busy_and_stopped(strict_page, strict_server, servers):
     strict_page.wait_for_timeout(1800)
     assert strict_page.locator("#people li").count() == 0
     assert strict_page.is_hidden("#progress")
+    strict_page.click("#notice >> text=Try again")
+    strict_page.wait_for_selector("#people li")
 
 
 def test_nobody_then_the_whole_picture(visit, live_server, tmp_path):
@@ -178,6 +182,7 @@ def test_nobody_then_the_whole_picture(visit, live_server, tmp_path):
     assert page.locator("#people li").count() == 1
     assert page.is_checked("#whole")
     assert page.is_hidden("#notice")
+    assert page.evaluate("() => document.activeElement.id") == "view"  # the focus is not lost with the message
     page.uncheck("#whole")
     assert notice(page).startswith("Nobody found in this picture.")
 

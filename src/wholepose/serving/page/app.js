@@ -12,7 +12,7 @@ import { askForKey } from "./troubles.js";
 import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
-const notice = new Notice($("notice"));
+const notice = new Notice($("notice"), $("view"));
 
 /** Loads what the page must know of the server, then lets people in. */
 async function start() {

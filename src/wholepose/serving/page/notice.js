@@ -2,9 +2,15 @@
 
 export class Notice {
   #element;
+  #back;
 
-  constructor(element) {
+  /**
+   * @param element Where messages appear.
+   * @param back What gets the focus when a message goes that had it.
+   */
+  constructor(element, back) {
     this.#element = element;
+    this.#back = back;
   }
 
   /**
@@ -40,13 +46,17 @@ export class Notice {
       }
       parts.push(row);
     }
+    const hadFocus = this.#element.contains(document.activeElement);
     this.#element.setAttribute("role", alert ? "alert" : "status");
     this.#element.hidden = false;
     this.#element.replaceChildren(...parts);
+    if (hadFocus) (this.#element.querySelector(".row button") ?? close).focus(); // such as Stop, from one wait to the next
   }
 
   clear() {
+    const hadFocus = this.#element.contains(document.activeElement);
     this.#element.hidden = true;
     this.#element.replaceChildren();
+    if (hadFocus) this.#back.focus({ preventScroll: true });
   }
 }

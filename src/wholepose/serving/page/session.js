@@ -6,7 +6,7 @@ import { carriedBoxes, whereIs, withScores } from "./carrying.js";
 import { Clip } from "./clip.js";
 import { saveClip, saveDocument, savePicture } from "./downloads.js";
 import { decode, isVideo, shrink } from "./pictures.js";
-import { tellBusy, tellError, tellNobody, tellTooLarge, tooLarge } from "./troubles.js";
+import { tellBusy, tellError, tellNobody, tellStopped, tellTooLarge, tooLarge } from "./troubles.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -389,6 +389,7 @@ export class Session {
       this.#halt();
       this.#renew();
       this.#busy(false);
+      tellStopped(this.#notice, () => (this.#kind === "clip" ? this.#goTo(this.#place) : this.#again()));
     });
   }
 

@@ -48,6 +48,10 @@ export function tellBusy(notice, seconds, stop) {
   });
 }
 
+export function tellStopped(notice, again) {
+  notice.show({ title: "Stopped waiting.", alert: false, actions: [{ label: "Try again", run: again }] });
+}
+
 /**
  * Tells of an error of `fetchPoses` or of this page.
  * @param ways name of the picture; again, what tries once more; copy, what sends a copy of the picture that the browser

@@ -80,11 +80,12 @@ export class View {
   }
 
   fit() {
-    this.#glideTo(this.#fitting());
+    if (this.#size) this.#glideTo(this.#fitting());
   }
 
   /** Zooms by a factor about a place on the canvas, its middle by default. */
   zoom(factor, [x, y] = this.#middle()) {
+    if (!this.#size) return;
     const scale = this.#limited(this.#scale * factor);
     const share = scale / this.#scale;
     this.#glideTo({ scale, left: x - (x - this.#left) * share, top: y - (y - this.#top) * share });
@@ -131,7 +132,7 @@ export class View {
     }
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
-    if (!this.#size) return;
+    if (!this.#size) return this.on.drawn();
     const [pictureWidth, pictureHeight] = this.#size;
     context.save();
     context.translate(this.#left, this.#top);
@@ -196,7 +197,6 @@ export class View {
   }
 
   #glideTo(goal) {
-    if (!this.#size) return;
     cancelAnimationFrame(this.#glide);
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return this.#set(goal);
     const from = { scale: this.#scale, left: this.#left, top: this.#top };
