@@ -129,7 +129,11 @@ class PartWriter:
         self._arrow = require("pyarrow", "ray")
         parquet = require("pyarrow.parquet", "ray")
         self._schema = part_schema(skeleton, uncertainty=uncertainty)
-        self._parquet = parquet.ParquetWriter(path, self._schema, compression="zstd")
+        # Keypoints hardly repeat: a dictionary of them is larger than they are. Bytes of a kind together pack better.
+        lists = [f"{name}.list.element" for name in ("x", "y", "score", "covariance") if name in self._schema.names]
+        self._parquet = parquet.ParquetWriter(
+            path, self._schema, compression="zstd", use_dictionary=["source"], use_byte_stream_split=lists
+        )
         self._skeleton = skeleton
         self._uncertainty = uncertainty
         self._waiting: list[Any] = []
