@@ -109,9 +109,7 @@ def compare(title: str, calls: Mapping[str, Call], rounds: int, base: str) -> di
 def network(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     image = load_image(ROOT / "examples" / "astronaut.jpg")
     box = np.array([[20.0, 5.0, 420.0, 500.0]])
-    files = options.files or folder
-    files.mkdir(parents=True, exist_ok=True)
-    model = made_up_model(files, "hrnet_w48", (384, 288), protocol="mmpose0", int8=options.int8)
+    model = made_up_model(options.files or folder, "hrnet_w48", (384, 288), protocol="mmpose0", int8=options.int8)
     calls: dict[str, Call] = {}
     if options.reference:
         words = ("--checkpoint", str(model.checkpoint), "--threads", str(options.threads))
@@ -155,7 +153,7 @@ def rtmlib_style(path: Path, size: tuple[int, int], image: np.ndarray, boxes: np
 
 def crowd(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     card = PoseEstimator.from_pretrained(detector=None, threads=1).runtime.card
-    model = made_up_model(folder, card.arch, card.input_size, raw=True)
+    model = made_up_model(options.files or folder, card.arch, card.input_size, raw=True)
     assert model.raw is not None
     noise = np.random.default_rng(0).integers(0, 256, (72, 128, 3), dtype=np.uint8)
     image = cv2.resize(noise, (1280, 720), interpolation=cv2.INTER_CUBIC)

@@ -28,6 +28,7 @@ def made_up_model(
     int8: bool = False,
 ) -> MadeUpModel:
     """Writes a model with the weights of ``fill.py``; files that are there are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
     files = MadeUpModel(
         folder / f"{arch}.pth",
         folder / f"{arch}.onnx",
