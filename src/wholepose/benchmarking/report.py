@@ -136,8 +136,19 @@ def table_of(benchmark: Benchmark) -> str:
 
 
 def _name(benchmark: Benchmark, size: int) -> str | None:
+    """The fastest form, and those which the spread of the measurement does not tell apart from it."""
     best = fastest(benchmark.timings, size, benchmark.max_change_px)
-    return None if best is None else f"{best.form.path.name}, {best.form.name}, {best.form.threads} threads"
+    if best is None:
+        return None
+    noise = best.milliseconds[size] + best.spread[size]
+    others = [each for each in benchmark.timings if each is not best and each.milliseconds[size] <= noise]
+    near = [each for each in others if fastest([each], size, benchmark.max_change_px)]
+    also = "".join(f"; within the spread of it: {_describe(each)}" for each in near)
+    return f"{_describe(best)}{also}"
+
+
+def _describe(timing: Timing) -> str:
+    return f"{timing.form.path.name}, {timing.form.name}, {timing.form.threads} threads"
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

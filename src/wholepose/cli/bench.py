@@ -11,15 +11,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from wholepose.cli.predict_words import count
-from wholepose.errors import ConfigError
-
-if TYPE_CHECKING:
-    from wholepose.benchmarking.forms import Absent, Form
-    from wholepose.benchmarking.timing import Timing
-    from wholepose.runtimes import Runtime
 
 EPILOG = """\
 examples:
@@ -75,10 +68,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measures; the table goes to stdout."""
-    from wholepose.benchmarking.forms import forms_of, load_forms
-    from wholepose.benchmarking.report import Benchmark, choices_of, document_of, table_of
-    from wholepose.benchmarking.stages import draw_photo, time_stages
-    from wholepose.benchmarking.timing import fastest, time_forms
+    from wholepose.benchmarking.report import choices_of, document_of, table_of
+    from wholepose.benchmarking.stages import draw_photo
+    from wholepose.benchmarking.workflow import check_same_model, run_benchmark
     from wholepose.detectors import load_detector
     from wholepose.export.people_crops import cut_people
     from wholepose.export.pictures import draw_pictures
@@ -87,56 +79,35 @@ def run(options: argparse.Namespace) -> int:
     from wholepose.weights import read_card, resolve
 
     paths = [resolve(name) for name in options.models]
-    cards = [read_card(path) for path in paths]
-    for path, card in zip(paths, cards, strict=True):
-        if (card.input_size, card.skeleton) != (cards[0].input_size, cards[0].skeleton):
-            raise ConfigError(f"{path}: is another model than {paths[0]}: input size and skeleton must be the same")
-    unread: Sequence[str]
+    check_same_model(paths)
+    card = read_card(paths[0])
+    unread: Sequence[str] = ()
     if options.images:
-        people = cut_people(options.images, cards[0], load_detector("default"), options.crops)
+        people = cut_people(options.images, card, load_detector("default"), options.crops)
         crops, source = people.crops, f"{len(people.crops)} crops of {len(people.pictures)} pictures"
         photo, unread = people.pictures[0].read_bytes(), people.unread
     else:
-        crops, source = draw_pictures(8, cards[0].input_size), "8 drawn pictures"
-        photo, unread = draw_photo(), ()
-    forms: list[Form] = []
-    absent: list[Absent] = []
-    for path in dict.fromkeys(paths):
-        some, missing = forms_of(path, device=options.device, threads=options.threads, compiled=options.compiled)
-        forms, absent = forms + some, absent + missing
-    loaded, failed = load_forms(forms)
-    absent += failed
-    if not loaded:
-        raise ConfigError("nothing here can run this: " + "; ".join(f"{each.name}: {each.reason}" for each in absent))
-    settings: dict[str, Any] = {"seconds": options.seconds, "flip_test": options.flip_test, "tell": _progress()}
-    reference = next(iter(loaded))
-    timings, failed = time_forms(loaded, crops, reference=reference, batch_sizes=options.batch, **settings)
-    absent += failed
-    if options.threads is None:
-        timings += _time_half(timings, loaded, crops, options, settings, absent)
-    deciding = options.batch[0 if options.purpose == "latency" else -1]
-    best = fastest(timings, deciding, options.max_change) or timings[0]
-    detector = load_detector("default", threads=options.threads)
-    stages, persons = time_stages(
-        photo, loaded[best.form], detector, seconds=options.seconds / 2, flip_test=options.flip_test
-    )
-    settings["tell"]("")
-    found = Benchmark(
+        crops, source, photo = draw_pictures(8, card.input_size), "8 drawn pictures", draw_photo()
+    found = run_benchmark(
+        paths,
+        crops,
+        photo,
+        source=source,
         command=options.command_line,
-        crops=source,
-        flip_test=options.flip_test,
-        max_change_px=options.max_change,
+        device=options.device,
+        threads=options.threads,
         batch_sizes=options.batch,
-        timings=timings,
-        absent=absent,
-        people=persons,
-        stages=stages,
-        stages_form=best.form.name,
+        seconds=options.seconds,
+        max_change_px=options.max_change,
+        flip_test=options.flip_test,
+        compiled=options.compiled,
+        tell=_tell,
     )
     print(table_of(found))
     if options.json is not None:
         write_json(options.json, document_of(found))
     if not options.no_save:
+        deciding = options.batch[0 if options.purpose == "latency" else -1]
         places = {save_choice(choice) for choice in choices_of(found, options.device, batch_size=deciding)}
         print(*(f"\nremembered in {place}" for place in places), sep="")
     for message in unread:
@@ -144,43 +115,10 @@ def run(options: argparse.Namespace) -> int:
     return 1 if unread else 0
 
 
-def _time_half(
-    timings: list[Timing],
-    loaded: dict[Form, Runtime],
-    crops: Any,
-    options: argparse.Namespace,
-    settings: dict[str, Any],
-    absent: list[Absent],
-) -> list[Timing]:
-    """The fastest form on the CPU once more, with half of the threads: as many as there are cores of two threads."""
-    from dataclasses import replace
-
-    from wholepose.benchmarking.forms import load_forms
-    from wholepose.benchmarking.timing import fastest, time_forms
-
-    on_cpu = [each for each in timings if each.form.device == "cpu"]
-    best = fastest(on_cpu, options.batch[0], options.max_change)
-    if best is None or best.form.threads < 2:
-        return []
-    half = replace(best.form, threads=best.form.threads // 2)
-    more, failed = load_forms([half])
-    absent += failed
-    reference = next(iter(loaded))
-    both = {reference: loaded[reference]} | more
-    loaded |= more
-    again, failed = time_forms(both, crops, reference=reference, batch_sizes=options.batch, **settings)
-    absent += failed
-    return [each for each in again if each.form == half]
-
-
-def _progress() -> Any:
+def _tell(what: str) -> None:
     """Says on a terminal what is being timed, in one line that the next replaces."""
-
-    def tell(what: str) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
-
-    return tell
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
 
 
 def _batches(text: str) -> tuple[int, ...]:
