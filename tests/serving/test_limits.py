@@ -32,7 +32,7 @@ def small(servers, tiny_estimator):
         "max_connections": 40,
         "header_timeout_s": 0.6,
         "body_timeout_s": 0.6,
-        "keep_alive_s": 2,
+        "keep_alive_s": 1,
         "write_timeout_s": 1,
         "decoders": 2,
     }
