@@ -394,8 +394,9 @@ def write_long(path, frames, size):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(("frames", "size"), [(20_000, (360, 640)), (100_000, (48, 64))])
-def test_memory_over_hours(estimator, tmp_path, frames, size):
-    """FAULTS 22: 20,000 frames of 640x360, and 100,000 small ones, with a consumer that lags behind."""
+def test_memory_over_hours(model, tmp_path, frames, size):
+    """FAULTS 22: 20,000 frames of 640x360, and 100,000 small ones, two workers, a consumer that lags behind."""
+    estimator = PoseEstimator(OnnxRuntime(model, threads=2))
     path = tmp_path / "long.mp4"
     write_long(path, frames, size)
 
