@@ -49,7 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
     model.add_argument("--offline", action="store_true", help="never download weights")
     load = parser.add_argument_group("load")
-    load.add_argument("--batch-size", type=count, default=8, metavar="N", help="most pictures at once; default: 8")
+    load.add_argument(
+        "--batch-size", type=count, metavar="N", help="most pictures at once; default: 1 on a CPU, 16 on a GPU"
+    )
     load.add_argument(
         "--workers", type=count, metavar="N", help="threads that run the model; default: one a core, 2 on a GPU"
     )

@@ -41,8 +41,13 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.decoders = Decoders(settings, self.metrics)
-        workers = settings.workers or (available_cores() if estimator.runtime.name.endswith("-cpu") else 2)
-        self._batcher = Batcher(estimator, batch_size=settings.batch_size, workers=workers, metrics=self.metrics)
+        on_cpu = estimator.runtime.name.endswith("-cpu")
+        self._batcher = Batcher(
+            estimator,
+            batch_size=settings.batch_size or (1 if on_cpu else 16),
+            workers=settings.workers or (available_cores() if on_cpu else 2),
+            metrics=self.metrics,
+        )
         self._answerers = ThreadPoolExecutor(available_cores(), thread_name_prefix="wholepose-answers")
         self._in_flight = 0
         self._held_bytes = 0

@@ -12,7 +12,8 @@ class ServerSettings:
     """Limits of a server. Together they bound its memory, and how long anybody waits.
 
     Attributes:
-        batch_size: Most pictures that the model sees at once.
+        batch_size: Most pictures that the model sees at once; None: 16 on a GPU, 1 on a CPU, where a batch takes as
+            long as its pictures one by one and only makes the first of them wait for the last.
         workers: Threads that run the model, each on batches of its own; None: one for each core, 2 on a GPU.
         decoders: Processes that decode pictures; None: one for each core, at most 4.
         max_requests: Pictures being worked on or waiting; more are refused with 503. Fewer where the model is too slow
@@ -36,7 +37,7 @@ class ServerSettings:
             server on its reader's machine through a name of its own.
     """
 
-    batch_size: int = 8
+    batch_size: int | None = None
     workers: int | None = None
     decoders: int | None = None
     max_requests: int = 64
