@@ -118,22 +118,21 @@ def clients(port: int, pictures: Sequence[Picture], count: int, seconds: float) 
 
 
 def load(options: argparse.Namespace) -> None:
-    """Clients in a closed loop, in turns with the offline loop, which then has the machine for itself."""
+    """Clients in a closed loop, in turns with the offline loop, which then has the machine (a quarter of the time)."""
     offline = Offline()
-    offline.rate(2)
     all_outcomes: list[Outcome] = []
     served, alone, total = [], [], 0.0
+    share = options.seconds / options.rounds
     with server("--batch-size", str(BATCH), *options.words) as (port, _):
-        clients(port, offline.pictures(), options.clients, 2)
+        clients(port, offline.pictures(), 8, 2)
         for _ in range(options.rounds):
-            alone.append(offline.rate(options.seconds / options.rounds / 3))
-            outcomes, seconds = clients(port, offline.pictures(), options.clients, options.seconds / options.rounds)
+            alone.append(offline.rate(share / 4))
+            outcomes, seconds = clients(port, offline.pictures(), options.clients, share * 3 / 4)
             served.append(sum(outcome.status == 200 for outcome in outcomes) / seconds)
             all_outcomes += outcomes
             total += seconds
-            print(
-                f"  offline loop, batches of {BATCH}: {alone[-1]:.1f} pictures/s; server: {served[-1]:.1f}", flush=True
-            )
+            print(f"  offline loop, batches of {BATCH}: {alone[-1]:.1f} pictures/s", flush=True)
+            print(f"  server: {summary(outcomes, seconds)}", flush=True)
     print(f"  {options.clients} clients, {total:.0f} s: {summary(all_outcomes, total)}")
     print(f"  server / offline: {statistics.median(served) / statistics.median(alone):.2f}")
 
