@@ -25,6 +25,7 @@ class Form:
         device: ``"cpu"`` or ``"cuda"``.
         precision: Of the arithmetic; that of an int8 file is fixed by the file.
         threads: CPU threads of a call.
+        int8: The file was quantised; only its first and last layer are in ``precision``.
         option: ``""``, or for PyTorch ``"plain layout"`` or ``"compiled"``, which only a benchmark runs.
     """
 
@@ -33,12 +34,13 @@ class Form:
     device: Device
     precision: Precision
     threads: int
+    int8: bool = False
     option: str = ""
 
     @property
     def name(self) -> str:
         """Such as ``"openvino-cpu bf16"``."""
-        words = [f"{self.runtime}-{self.device}", self.precision, self.option]
+        words = [f"{self.runtime}-{self.device}", "int8" if self.int8 else self.precision, self.option]
         return " ".join(word for word in words if word)
 
     def load(self) -> Runtime:
@@ -89,7 +91,7 @@ def forms_of(
     int8 = read_card(path).name.endswith("_int8")
 
     def add(runtime: RuntimeName, on: Device, precision: Precision = "fp32", option: str = "") -> None:
-        form = Form(path, runtime, on, precision, cores, option)
+        form = Form(path, runtime, on, precision, cores, int8, option)
         if _is_installed(runtime):
             forms.append(form)
         else:
@@ -121,7 +123,7 @@ def _add_cuda(path: Path, cores: int, forms: list[Form], absent: list[Absent], *
         import onnxruntime
 
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            forms.append(Form(path, "onnx", "cuda", "fp32", cores))
+            forms.append(Form(path, "onnx", "cuda", "fp32", cores, read_card(path).name.endswith("_int8")))
         elif asked:
             absent.append(Absent(path, "onnx-cuda", "this ONNX Runtime has no CUDA: pip install onnxruntime-gpu"))
         return
