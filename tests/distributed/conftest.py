@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("pyarrow", reason="needs the [ray] extra")
-
 from wholepose import PoseEstimator, save_image
 
 

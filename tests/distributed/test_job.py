@@ -8,9 +8,9 @@ from collections import Counter
 from functools import partial
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
+pq = pytest.importorskip("pyarrow.parquet", reason="needs the [ray] extra")
 ray = pytest.importorskip("ray", reason="needs the [ray] extra")
 pytest.importorskip("ray.data", reason="needs the [ray] extra")
 

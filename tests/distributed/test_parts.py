@@ -1,10 +1,17 @@
 """Parts without Ray: planned, made, skipped, damaged, refused."""
 
+import sys
+
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
+pytest.importorskip("pyarrow", reason="needs the [ray] extra")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from wholepose import HALPE136, PoseEstimator, load_image, save_image
+from wholepose.distributed import predict_dataset
 from wholepose.distributed.blame import BlameLedger
 from wholepose.distributed.parts import PartPlan, open_part, plan_parts, read_footer, read_footers
 from wholepose.distributed.storage import Source, list_sources, open_store
@@ -159,8 +166,6 @@ def test_who_is_in_the_picture_must_be_said(maker, write_pictures, tmp_path):
 
 
 def test_foreign_files_are_refused(tmp_path):
-    import pyarrow as pa
-
     pq.write_table(pa.table({"x": [1]}), tmp_path / "part-1.parquet")
     with pytest.raises(AnnotationError, match=r"part-1\.parquet: was not written by wholepose"):
         read_footers(open_store(str(tmp_path)))
@@ -201,3 +206,9 @@ def test_a_file_that_kills_is_given_up(maker, write_pictures, tmp_path, black_pi
     assert result.pictures == 3
     assert list(result.failures) == [str(tmp_path / "in" / "p002.png")]
     assert "workers died" in result.failures[str(tmp_path / "in" / "p002.png")]
+
+
+def test_without_ray_the_extra_is_named(monkeypatch, make_estimator, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'wholepose\[ray\]'"):
+        predict_dataset(tmp_path, tmp_path / "out", make_estimator=make_estimator)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("pyarrow", reason="needs the [ray] extra")
+
 from wholepose.distributed.storage import (
     Source,
     fetch_picture,
