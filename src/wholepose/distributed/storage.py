@@ -259,5 +259,11 @@ def whole_file(folder: Store, name: str) -> Iterator[Path]:
         path = Path(temporary) / name
         yield path
         folder.filesystem.create_dir(folder.path, recursive=True)
-        with path.open("rb") as file, folder.filesystem.open_output_stream(f"{folder.path}/{name}") as stream:
-            shutil.copyfileobj(file, stream, _COPY_BYTES)
+        target = f"{folder.path}/{name}"
+        try:
+            with path.open("rb") as file, folder.filesystem.open_output_stream(target) as stream:
+                shutil.copyfileobj(file, stream, _COPY_BYTES)
+        except BaseException:  # closing the stream may have put what had arrived in its place
+            with contextlib.suppress(OSError):
+                folder.filesystem.delete_file(target)
+            raise
