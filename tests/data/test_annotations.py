@@ -338,3 +338,22 @@ def test_golden_ground_truth(golden):
     assert found.trainable().sum() == 12
     assert not found.labelled[[18, 19]].any()  # the fixture labels neither neck nor mid hip
     assert read_annotations(golden / "evaluate_random_gt.json").skeleton is HALPE136
+
+
+def test_boxes_only(tmp_path):
+    """A detector's labels, of several categories and without keypoints, are read where boxes are asked for."""
+    document = {
+        "images": [{"id": 5, "file_name": "a.jpg", "height": 60, "width": 80}],
+        "annotations": [
+            {"id": 1, "image_id": 5, "category_id": 1, "bbox": [1, 2, 30, 40], "area": 700, "iscrowd": 0},
+            {"id": 2, "image_id": 5, "category_id": 18, "bbox": [1, 2, 3, 4], "area": 9, "iscrowd": 0},
+        ],
+        "categories": [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}],
+    }
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(AnnotationError):
+        read_annotations(path)
+    found = read_annotations(path, boxes_only=True)
+    np.testing.assert_array_equal(found.file_boxes, [[1, 2, 31, 42]])
+    assert not found.labelled.any()

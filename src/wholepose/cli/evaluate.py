@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wholepose.cli.predict_words import fraction
 from wholepose.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ examples:
   wholepose evaluate --model w48.safetensors --data halpe_val_v1.json --images val2017/ \\
       --boxes COCO_val2017_detections_AP_H_56_person.json --protocol mmpose0 --flip-test --out report/
   wholepose evaluate --results mine.json --data person_keypoints_val2017.json --out report/
+  wholepose evaluate --task boxes --data person_keypoints_val2017.json --images val2017/ --out report/
+  wholepose evaluate --task boxes --boxes detections.json --threshold 0.5 --data person_keypoints_val2017.json
 
 exit codes: 0 all done, 1 an input is unusable or an image could not be read (each listed), 2 bad usage,
 130 or 143 interrupted
@@ -37,7 +40,13 @@ exit codes: 0 all done, 1 an input is unusable or an image could not be read (ea
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``wholepose evaluate``."""
     parser.epilog = _EPILOG
-    what = parser.add_argument_group("what to score (one of these)")
+    parser.add_argument(
+        "--task",
+        choices=("keypoints", "boxes"),
+        default="keypoints",
+        help="boxes: AP and AR of the person detector, and what it makes up where nobody is; default: keypoints",
+    )
+    what = parser.add_argument_group("what to score (one of these; with --task boxes neither, but --boxes)")
     what.add_argument("--model", metavar="NAME|PATH", help="'default', a name of `wholepose models list`, or a file")
     what.add_argument("--results", type=Path, metavar="FILE", help="COCO keypoint results, scored as they are")
     data = parser.add_argument_group("data")
@@ -48,7 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--boxes",
         metavar="gt|FILE|detector",
-        help="labelled boxes, a file of detections (.json or .csv), or the default detector; default: gt",
+        help="labelled boxes, a file of detections (.json or .csv), or the default detector; default: gt, and detector "
+        "with --task boxes",
     )
     model.add_argument(
         "--protocol",
@@ -62,6 +72,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--nms",
         choices=("hard", "soft", "none"),
         help="how people who repeat a better scored one go; default: hard for a model, none for --results",
+    )
+    scoring.add_argument(
+        "--threshold",
+        type=fraction,
+        metavar="S",
+        help="of box scores, for recall, precision and false positives (--task boxes); default: the detector's own",
     )
     scoring.add_argument(
         "--bootstrap", type=_whole, default=1000, metavar="N", help="draws; 0: no intervals; default: 1000"
@@ -94,6 +110,8 @@ def run(options: argparse.Namespace) -> int:
         OSError: A report cannot be written.
     """
     _check_options(options)
+    if options.task == "boxes":
+        return _run_boxes(options)
     from wholepose.data.annotations import read_annotations
     from wholepose.evaluation.checks import areas_from_boxes
     from wholepose.evaluation.workflow import evaluate_results, write_reports
@@ -120,14 +138,65 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_options(options: argparse.Namespace) -> None:
     """Raises ConfigError where options contradict each other."""
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise ConfigError(f"--out {options.out} is a file, and a folder is needed")
+    if options.task == "boxes":
+        for name in ("model", "results", "protocol", "flip_test", "nms", "area_from_boxes"):
+            if getattr(options, name):
+                raise ConfigError(f"--{name.replace('_', '-')} is about keypoints; --task boxes takes --boxes")
+        if options.boxes == "gt":
+            raise ConfigError("--boxes gt would score the labels against themselves; name a detector or a file")
+        return
+    if options.threshold is not None:
+        raise ConfigError("--threshold goes with --task boxes")
     if (options.model is None) == (options.results is None):
         raise ConfigError("give one of --model (to run it) and --results (to score a file)")
     if options.results is not None:
         for name in ("boxes", "flip_test", "threads"):
             if getattr(options, name):
                 raise ConfigError(f"--{name.replace('_', '-')} is about running a model, and --results runs none")
-    if options.out is not None and options.out.exists() and not options.out.is_dir():
-        raise ConfigError(f"--out {options.out} is a file, and a folder is needed")
+
+
+def _run_boxes(options: argparse.Namespace) -> int:
+    """Evaluates a detector or a file of boxes."""
+    from wholepose import __version__
+    from wholepose.data.annotations import read_annotations, without_missing_images
+    from wholepose.detectors import load_detector
+    from wholepose.evaluation.box_report import box_document, box_rows, write_box_reports
+    from wholepose.evaluation.boxes import RANKING_THRESHOLD, find_boxes, score_boxes
+
+    annotations = without_missing_images(read_annotations(options.data, images=options.images, boxes_only=True))
+    spec = "default" if options.boxes in (None, "detector") else options.boxes
+    how = {
+        "images": options.data if Path(spec).suffix.lower() == ".json" else None,
+        "device": options.device,
+        "threads": options.threads,
+    }
+    detector, threshold = load_detector(spec, **how), options.threshold
+    if Path(spec).suffix.lower() not in (".json", ".csv"):
+        threshold = getattr(detector, "threshold", None) if threshold is None else threshold
+        detector = load_detector(spec, threshold=RANKING_THRESHOLD, **how)
+    with progress(len(annotations.image_ids), hidden=options.quiet) as advance:
+        found = find_boxes(detector, annotations, advance=advance)
+    scores = score_boxes(annotations, found, threshold=threshold, replicates=options.bootstrap, seed=options.seed)
+    document = box_document(
+        annotations,
+        scores,
+        detector=detector.name,
+        threshold=threshold,
+        command=options.command_line,
+        replicates=options.bootstrap,
+        seed=options.seed,
+        version=__version__,
+    )
+    rows = [[f"{name:15}  {what}", value, bounds] for name, value, bounds, what in box_rows(document)]
+    print("\n".join(_columns(rows)))
+    if options.out is not None:
+        for path in write_box_reports(options.out, document, annotations, found, scores):
+            (silent if options.quiet else warn)(f"wrote {path}")
+    for failure in found.failures:
+        print(f"wholepose: {failure}", file=sys.stderr)
+    return 1 if found.failures else 0
 
 
 def _run_model(

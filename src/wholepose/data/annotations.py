@@ -22,7 +22,7 @@ from wholepose.data import coco_json, mpii_json
 from wholepose.data.problems import Problems, show
 from wholepose.errors import AnnotationError
 from wholepose.geometry import Protocol
-from wholepose.skeletons import Skeleton, conversion
+from wholepose.skeletons import HALPE136, Skeleton, conversion
 
 MISSING_IMAGES_LIMIT = 0.01
 """Share of an annotation file's images that may be absent before nothing is done with the rest."""
@@ -140,6 +140,7 @@ def read_annotations(
     skeleton: Skeleton | None = None,
     source_skeleton: Skeleton | None = None,
     protocol: Protocol = "default",
+    boxes_only: bool = False,
 ) -> AnnotationSet:
     """Reads and checks an annotation file.
 
@@ -156,6 +157,7 @@ def read_annotations(
         source_skeleton: The file's skeleton, where the file does not say it well enough.
         protocol: How boxes are clipped. ``"mmpose0"`` ends them at the last pixel's index and keeps the width of a box
             that starts outside, as the reference does; the default cuts off what is outside.
+        boxes_only: Pass over the keypoints of a COCO document, which then need not be there: nothing is labelled.
 
     Returns:
         The people, in the file's order.
@@ -170,6 +172,8 @@ def read_annotations(
     if isinstance(document, list):
         raw = mpii_json.parse(document, folder, problems)
     elif isinstance(document, dict):
+        if boxes_only:
+            document, source_skeleton = coco_json.without_keypoints(document), HALPE136
         raw = coco_json.parse(document, source_skeleton, problems)
     else:
         raise AnnotationError(

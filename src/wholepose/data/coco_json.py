@@ -122,6 +122,29 @@ def parse(document: Mapping[str, Any], source_skeleton: Skeleton | None, problem
     )
 
 
+def without_keypoints(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A COCO document as a detector's labels: its people have boxes alone."""
+    people = document.get("annotations")
+    if not isinstance(people, list):
+        return dict(document)
+    known = {"id", "image_id", "category_id", "bbox", "area", "iscrowd"}
+    plain = [
+        {**{name: value for name, value in row.items() if name in known}, "num_keypoints": 0}
+        if isinstance(row, dict)
+        else row
+        for row in people
+    ]
+    categories = document.get("categories")
+    if isinstance(categories, list):
+        categories = [
+            {name: value for name, value in each.items() if name not in ("keypoints", "skeleton")}
+            if isinstance(each, dict)
+            else each
+            for each in categories
+        ]
+    return {**document, "annotations": plain, "categories": categories}
+
+
 def _table(document: Mapping[str, Any], name: str, problems: Problems) -> list[Mapping[str, Any]]:
     table = document.get(name)
     if not isinstance(table, list):

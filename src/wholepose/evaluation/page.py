@@ -91,11 +91,24 @@ def report_page(
         _cases("Worst cases", worst),
         _cases("Median cases", median),
     ]
+    return html_page(str(subject), sections)
+
+
+def html_page(subject: str, sections: Sequence[str]) -> str:
+    """Puts sections into a page.
+
+    Args:
+        subject: What was evaluated.
+        sections: HTML; empty ones are left out.
+
+    Returns:
+        The page, HTML.
+    """
     body = "\n".join(section for section in sections if section)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(str(subject))}: evaluation</title><style>{_STYLE}</style></head>\n"
+        f"<title>{escape(subject)}: evaluation</title><style>{_STYLE}</style></head>\n"
         f"<body>\n{body}\n</body></html>\n"
     )
 

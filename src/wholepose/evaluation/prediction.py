@@ -135,7 +135,7 @@ def predict_people(
             advance(len(waiting))
             waiting.clear()
 
-    for row, image in _photos(annotations, rows):
+    for row, image in read_photos(annotations, rows):
         if isinstance(image, WholeposeError):
             failures.append(str(image))
             advance(1)
@@ -168,7 +168,7 @@ def _predict(
     return zip(rows, poses, strict=True)
 
 
-def _photos(
+def read_photos(
     annotations: AnnotationSet, rows: Sequence[int]
 ) -> Iterator[tuple[int, NDArray[np.uint8] | WholeposeError]]:
     """Reads photos, one ahead of the caller, or says why not."""
