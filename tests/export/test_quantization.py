@@ -1,5 +1,8 @@
 """int8: a quarter of the file, keypoints near the float model's, and refusals."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
@@ -12,8 +15,10 @@ from wholepose.errors import ConfigError, WeightsError  # noqa: E402
 from wholepose.export.exporter import export_onnx, halve_onnx  # noqa: E402
 from wholepose.export.pictures import draw_pictures  # noqa: E402
 from wholepose.export.quantization import quantize_onnx, widen_weights  # noqa: E402
+from wholepose.models.checkpoints import save_model  # noqa: E402
 from wholepose.models.posenet import build_model  # noqa: E402
 from wholepose.runtimes import load_runtime  # noqa: E402
+from wholepose.skeletons import HALPE136  # noqa: E402
 from wholepose.weights import ModelCard, read_card  # noqa: E402
 
 CARD = ModelCard(name="tiny", arch="hrnet_w16_slim", skeleton="halpe136", input_size=(96, 64), metrics={"dev/ap": 0.5})
@@ -27,6 +32,7 @@ def folder(tmp_path_factory):
     for module in model.modules():  # so that the picture, and not the biases, decides about the keypoints
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    save_model(folder / "tiny.safetensors", model, CARD)
     export_onnx(model, CARD, folder / "full.onnx")
     halve_onnx(folder / "full.onnx", folder / "half.onnx")
     return folder
@@ -133,6 +139,26 @@ class TestCommand:
         assert "9 pictures" in out
         assert "damaged.png" in err
         assert read_card(tmp_path / "x.onnx").name == "tiny_int8"
+
+    def test_from_safetensors_with_labels(self, folder, photos, tmp_path, capsys):
+        """The float file in between is left nowhere, and AP is told of both."""
+        person = {"category_id": 1, "area": 5000.0, "iscrowd": 0, "bbox": [5, 5, 70, 110]}
+        keypoints = np.column_stack([np.random.default_rng(0).uniform(10, 70, (136, 2)), np.full(136, 2)])
+        document = {
+            "images": [{"id": i, "file_name": f"{i}.png", "height": 120, "width": 80} for i in range(3)],
+            "annotations": [
+                {**person, "id": i + 1, "image_id": i, "keypoints": keypoints.ravel().tolist()} for i in range(3)
+            ],
+            "categories": [{"id": 1, "name": "person", "keypoints": list(HALPE136.keypoint_names)}],
+        }
+        (tmp_path / "labels.json").write_text(json.dumps(document))
+        words = ["export", str(folder / "tiny.safetensors"), "--out", str(tmp_path / "x.onnx"), "--int8"]
+        words += ["--max-change", "1000", "--calibration", str(photos)]
+        assert main([*words, "--labels", str(tmp_path / "labels.json"), "--images", str(photos)]) == 0
+        out = capsys.readouterr().out
+        assert "largest difference between ONNX Runtime and PyTorch" in out
+        assert re.search(r"AP of labels\.json: 0\.\d{4} in float, 0\.\d{4} in int8 \([+-]0\.\d{4}\)", out)
+        assert {path.name for path in tmp_path.iterdir()} == {"labels.json", "x.onnx", "photos"}
 
     def test_halves_an_onnx_file(self, folder, tmp_path, capsys):
         assert main(["export", str(folder / "full.onnx"), "--out", str(tmp_path / "x.onnx"), "--half-weights"]) == 0

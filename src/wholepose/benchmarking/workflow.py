@@ -65,6 +65,8 @@ def run_benchmark(
     for path in dict.fromkeys(paths):
         some, missing = forms_of(path, device=device, threads=threads, compiled=compiled)
         forms, absent = forms + some, absent + missing
+    if not any(path.suffix.lower() == ".onnx" for path in paths):
+        absent.append(Absent(paths[0], "onnx, openvino", "write an .onnx with `wholepose export`, and give both"))
     tell(f"loading {len(forms)} forms")
     loaded, failed = load_forms(forms)
     absent += failed
