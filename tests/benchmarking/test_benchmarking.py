@@ -151,3 +151,31 @@ class TestCommand:
         other = tiny_models.save_centroid_model(tmp_path / "other.onnx", input_size=(64, 48))
         assert main(["bench", *(word.format(model=model, other=other) for word in words)]) == code
         assert message in capsys.readouterr().err
+
+
+def test_pytorch_alone(tmp_path):
+    """A safetensors file runs in PyTorch's forms; that ONNX engines want another file is told."""
+    torch = pytest.importorskip("torch", reason="needs the [train] extra")
+    from wholepose.benchmarking.workflow import run_benchmark
+    from wholepose.export.pictures import draw_pictures
+    from wholepose.models.checkpoints import save_model
+    from wholepose.models.posenet import build_model
+    from wholepose.weights import ModelCard
+
+    torch.manual_seed(0)
+    card = ModelCard(name="tiny", arch="hrnet_w16_slim", skeleton="halpe136", input_size=(64, 64))
+    save_model(tmp_path / "tiny.safetensors", build_model("hrnet_w16_slim", 136).eval(), card)
+    found = run_benchmark(
+        [tmp_path / "tiny.safetensors"],
+        draw_pictures(2, (64, 64)),
+        draw_photo(),
+        source="2 drawn pictures",
+        device="cpu",
+        threads=1,
+        batch_sizes=(1,),
+        seconds=0.01,
+    )
+    names = [each.form.name for each in found.timings]
+    assert names == ["torch-cpu fp32", "torch-cpu bf16", "torch-cpu fp32 plain layout"]
+    assert found.timings[2].change.p95_px < 0.05
+    assert [each.name for each in found.absent] == ["onnx, openvino"]

@@ -110,9 +110,6 @@ def forms_of(
             add("torch", "cpu", option=_PLAIN)
             if compiled:
                 add("torch", "cpu", option=_COMPILED)
-            absent.append(
-                Absent(path, "onnx-cpu, openvino-cpu", "write an .onnx with `wholepose export`, and give both")
-            )
     if device != "cpu":
         _add_cuda(path, cores, forms, absent, asked=device == "cuda")
     return forms, absent
