@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -154,6 +155,25 @@ def test_the_command_starts_and_ends_its_own_ray(model_path, write_pictures, tmp
     assert "5 pictures, 5 people" in err
     assert sources_in(tmp_path / "out") == Counter(names)
     assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_command_goes_on_where_it_was(model_path, write_pictures, tmp_path, number, code):
+    names = write_pictures(tmp_path / "in", 400)
+    words = ["predict", f"{tmp_path}/in", "--engine", "ray", "--workers", "1", "--out", f"{tmp_path}/out"]
+    command = [sys.executable, "-m", "wholepose", *words, "--whole-image", "--model", str(model_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(tmp_path.glob("out/part-*")):
+        time.sleep(0.02)
+    process.send_signal(number)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == code, err
+    done = sources_in(tmp_path / "out")
+    assert 0 < len(done) < 400
+    again = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True, timeout=120)
+    assert f"{len(done)} inputs done before" in again.stderr
+    assert sources_in(tmp_path / "out") == Counter(names)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import pickle
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -158,10 +160,13 @@ def _connected(ray: Any, address: str | None, workers: int | None, threads: int)
     if address is None:
         cores = available_cores() if workers is None else workers * threads
         how |= {"num_cpus": cores, "include_dashboard": False}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **how)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"Ray at {address or 'this machine'} does not answer: {_first_line(error)}") from error
+    if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put in its own, which ends the process there and then
     try:
         yield
     finally:
