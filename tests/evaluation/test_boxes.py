@@ -154,6 +154,15 @@ def test_at_a_threshold(tmp_path):
     assert high == 2
     assert scores.statistics["AP"].interval is not None
     assert (scores.people, scores.empty_images, scores.detections) == (3, 2, 8)
+    nobody = score_boxes(
+        read(document | {"annotations": []}, tmp_path), FoundBoxes(rows, boxes, values, []), threshold=0
+    )
+    assert {name: figure.value for name, figure in nobody.at_threshold.items()} == {
+        "recall": None,
+        "precision": None,
+        "false_positives": pytest.approx(8 / 3),
+    }
+    assert all(figure.value is None for figure in nobody.statistics.values())
 
 
 @pytest.fixture

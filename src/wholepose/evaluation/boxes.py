@@ -251,7 +251,7 @@ def _at_threshold(
     made_up = per_image(kept) * empty
     return {
         "recall": _ratio(right, wanted, weights),
-        "precision": _ratio(right, counted, weights),
+        "precision": _ratio(right, counted, weights) if wanted.sum() else Figure(None),  # nothing could be right
         "false_positives": _ratio(made_up, empty.astype(np.float64), weights),
     }
 
