@@ -65,7 +65,8 @@ def test_times_and_compares(model, tiny_models, tmp_path, crops):
     assert timings[0].change.max_px == 0
     assert timings[1].change.median_px > 0.3  # a centroid model shifts keypoints by up to 1.75 px
     assert all(took > 0 for each in timings for took in each.milliseconds.values())
-    assert set(timings[0].spread) == {1, 5}
+    assert set(timings[0].spread) == set(timings[0].processor) == {1, 5}
+    assert all(spent > 0 for each in timings for spent in each.processor.values())
 
 
 def test_a_form_that_fails_is_told_of(model, tiny_models, tmp_path, crops):
@@ -87,7 +88,9 @@ def test_the_fastest_has_to_answer_the_same(model):
 
     def timing(median_px, took, option=""):
         change = KeypointChange(136, median_px, 1.0, 2.0, 0.0)
-        return Timing(replace(form, option=option), change, {1: took, 8: 100 - took}, {1: 0.0, 8: 0.0})
+        return Timing(
+            replace(form, option=option), change, {1: took, 8: 100 - took}, {1: 0.0, 8: 0.0}, {1: took, 8: took}
+        )
 
     timings = [timing(0, 30), timing(0.04, 20), timing(0.3, 10), timing(0, 5, "compiled")]
     assert fastest(timings, 1, 0.05) is timings[1]

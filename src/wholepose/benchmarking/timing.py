@@ -28,12 +28,15 @@ class Timing:
         change: Its keypoints against the reference's.
         milliseconds: Median time of a crop in milliseconds, by batch size.
         spread: Interquartile range of the same, by batch size.
+        processor: Least processor time of a crop in milliseconds, all threads together, by batch size. Other work on
+            the machine changes it little. Threads that wait for the next call by spinning count too.
     """
 
     form: Form
     change: KeypointChange
     milliseconds: Mapping[int, float] = field(hash=False)
     spread: Mapping[int, float] = field(hash=False)
+    processor: Mapping[int, float] = field(hash=False)
 
 
 def time_forms(
@@ -73,18 +76,22 @@ def time_forms(
         except WholeposeError as error:
             failed.append(Absent(form.path, form.name, str(error)))
     times: dict[tuple[Form, int], list[float]] = {(form, size): [] for form in changes for size in batch_sizes}
+    spent: dict[tuple[Form, int], list[float]] = {key: [] for key in times}
     for turn in range(ROUNDS):
         for size in batch_sizes:
             batch = crops[np.arange(size) % len(crops)]
             for form in changes:
                 tell(f"turn {turn + 1} of {ROUNDS}: {form.name}, {size} a call")
-                times[form, size] += _turn(runtimes[form], batch, seconds / ROUNDS, flip_test)
+                for took, processor in _turn(runtimes[form], batch, seconds / ROUNDS, flip_test):
+                    times[form, size].append(took)
+                    spent[form, size].append(processor)
     timings = [
         Timing(
             form,
             change,
             {size: statistics.median(times[form, size]) for size in batch_sizes},
             {size: _interquartile(times[form, size]) for size in batch_sizes},
+            {size: min(spent[form, size]) for size in batch_sizes},
         )
         for form, change in changes.items()
     ]
@@ -103,16 +110,17 @@ def fastest(timings: Sequence[Timing], batch_size: int, max_change_px: float) ->
     return min(near, key=lambda each: each.milliseconds[batch_size], default=None)
 
 
-def _turn(runtime: Runtime, batch: NDArray[np.uint8], seconds: float, flip_test: bool) -> list[float]:
-    """Milliseconds a crop of each call in one turn; the first call, which finds cold caches, does not count."""
+def _turn(runtime: Runtime, batch: NDArray[np.uint8], seconds: float, flip_test: bool) -> list[tuple[float, float]]:
+    """Milliseconds and processor milliseconds a crop of each call; the first, which finds cold caches, is left out."""
     runtime.predict(batch, flip_test=flip_test)
-    times: list[float] = []
+    calls: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
-    while not times or time.perf_counter() < end:
-        start = time.perf_counter()
+    while not calls or time.perf_counter() < end:
+        start, processor = time.perf_counter(), time.process_time()
         runtime.predict(batch, flip_test=flip_test)
-        times.append((time.perf_counter() - start) * 1e3 / len(batch))
-    return times
+        took, spent = time.perf_counter() - start, time.process_time() - processor
+        calls.append((took * 1e3 / len(batch), spent * 1e3 / len(batch)))
+    return calls
 
 
 def _predict(runtime: Runtime, crops: NDArray[np.uint8], flip_test: bool) -> CropPredictions:
