@@ -167,11 +167,11 @@ def test_an_interrupted_command_goes_on_where_it_was(model_path, write_pictures,
     while process.poll() is None and not list(tmp_path.glob("out/part-*")):
         time.sleep(0.02)
     process.send_signal(number)
-    err = process.communicate(timeout=60)[1]
+    err = process.communicate(timeout=300)[1]
     assert process.returncode == code, err
     done = sources_in(tmp_path / "out")
     assert 0 < len(done) < 400
-    again = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True, timeout=120)
+    again = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True, timeout=300)
     assert f"{len(done)} inputs done before" in again.stderr
     assert sources_in(tmp_path / "out") == Counter(names)
 
