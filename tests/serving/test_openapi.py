@@ -5,7 +5,7 @@ import pytest
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 pytest.importorskip("starlette", reason="needs the [serve] extra")
 
-EXAMPLES = {"fast": 60, "thorough": 1500}
+EXAMPLES = {"fast": 60, "thorough": 500}
 
 
 def test_document(tiny_server):
