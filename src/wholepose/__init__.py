@@ -11,6 +11,7 @@ What is heavy is imported when it is first used, so that ``import wholepose`` is
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from wholepose.videos import Frame, VideoWriter, open_video
 
     __version__: str
+
+# ONNX Runtime's Linux wheels report usage to their maker since 1.32 unless this is set before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _EXPORTS = {
     "detectors": ("Detections", "PersonDetector", "load_detector"),

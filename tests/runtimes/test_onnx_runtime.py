@@ -1,5 +1,6 @@
 """ONNX Runtime: models whose answers are known, and files that are not what they should be."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -366,3 +367,12 @@ def test_a_file_that_changes_meanwhile_is_not_loaded_again(tiny_models, tmp_path
     if change == "another":
         tiny_models.save_heatmap_model(path)
     np.testing.assert_allclose(runtime.predict(crops).keypoints, expected, atol=1e-4)
+
+
+def test_onnx_runtime_is_told_to_report_to_nobody_before_it_loads():
+    code = "import os, sys, wholepose; print(os.environ['ORT_DISABLE_TELEMETRY'], 'onnxruntime' in sys.modules)"
+    asked = {**os.environ, "ORT_DISABLE_TELEMETRY": "0"}
+    silent = {name: value for name, value in asked.items() if name != "ORT_DISABLE_TELEMETRY"}
+    for environment, expected in ((silent, "1 False"), (asked, "0 False")):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split("\n")[0] == expected
