@@ -37,6 +37,19 @@ SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma i
 LIMBS = list(range(5, 17))
 RATE = 1.5e-3
 KERNEL = 11
+SYNTHETIC = "synthetic people of wholepose (clean looks)"
+DATA = {
+    "clean": (SYNTHETIC,),
+    "default": (
+        "Leeds Sports Pose and LSP Extended training sets (Flickr photos, no licence stated)",
+        "COCO train2017, 78 photos (annotations CC BY 4.0, photos various terms)",
+        "300-W: HELEN and AFW, 1,207 faces (research only)",
+        "hands of Ge et al. 2019, 400 (non-commercial research and education)",
+        "259 studio photos of HuuTranDuc/LiteHrnet (no licence of the photos)",
+        "INRIA Person negatives as backgrounds (research)",
+        SYNTHETIC,
+    ),
+}
 TERMS = {
     "clean": "Apache-2.0",
     "default": "research and private use: trained on photos of others, some for non-commercial research only",
@@ -96,7 +109,7 @@ class Run:
             licence=TERMS[self.stage],
             source=f"scripts/train_pose.py {self.stage}",
             description="HRNet with DARK heatmaps, trained on a processor for its package; see docs/models.md.",
-            training_data=tuple(name for name in SHARES[self.stage]),
+            training_data=DATA[self.stage],
         )
         save_model(self.folder / "average.safetensors", self.average, card)
 
