@@ -1,5 +1,6 @@
 """What holds for each engine that is installed, on the same network: FAULTS 11 and 14 to 18."""
 
+import ctypes
 import importlib.util
 import subprocess
 import sys
@@ -261,3 +262,26 @@ def test_engine_that_is_not_installed(files, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ConfigError, match=r"pip install 'wholepose\[openvino\]'"):
         load_runtime(files / "tiny.onnx", runtime="openvino")
+
+
+class SignalStack(ctypes.Structure):
+    """``stack_t`` of Linux."""
+
+    _fields_ = [("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+def signal_stack():
+    """Address and flags of the stack that this thread handles signals on."""
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    return stack.address, stack.flags
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the stack of signals")
+@pytest.mark.parametrize("name", [needs(name) for name in MODULES])
+def test_signals_are_handled_where_they_were(files, crops, name):
+    """An engine that leaves another stack behind, and frees it, ends the process at the next Ctrl-C."""
+    before = signal_stack()
+    runtime = load_runtime(files / ("tiny.safetensors" if name == "torch" else "tiny.onnx"), runtime=name, device="cpu")
+    runtime.predict(crops)
+    assert signal_stack() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,10 @@ class OpenVinoRuntime:
             _check_weights(model, self._card)
             self._has_flip_test = _free_flip_test(model)
             network, rest = _split(model) if precision == "bf16" else (model, None)
-            compiled = core.compile_model(network, "CPU", settings)
+            compiled = _compile(core, network, settings)
             precise = None
             if rest is not None:
-                precise = core.compile_model(rest, "CPU", settings | {"INFERENCE_PRECISION_HINT": "f32"})
+                precise = _compile(core, rest, settings | {"INFERENCE_PRECISION_HINT": "f32"})
         except RuntimeError as error:
             raise WeightsError(f"{path}: OpenVINO cannot load this model: {_short(error)}") from error
         self._compiled = [compiled] if precise is None else [compiled, precise]
@@ -204,6 +205,16 @@ class OpenVinoRuntime:
 
 
 _FEATURES = "wholepose_features"
+
+
+def _compile(core: Any, model: Any, settings: dict[str, Any]) -> Any:
+    """Compiles a model in a thread of its own.
+
+    OpenVINO leaves the thread that compiles with a stack for signals in memory that it frees later (seen with 2026.4).
+    In the main thread the next signal that Python handles, such as Ctrl-C, would then end the process.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(core.compile_model, model, "CPU", settings).result()
 
 
 def _check_options(core: Any, device: Device, precision: Precision, path: Path) -> None:

@@ -18,7 +18,7 @@ def upload(image: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Copies an (H, W, 3) uint8 image to a device: its bytes, once, and without waiting for them on a GPU."""
     import torch
 
-    pixels = torch.from_numpy(np.ascontiguousarray(image))
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"]))
     if device.type == "cuda":
         # From ordinary memory the driver would copy to memory of this kind first, and wait.
         return pixels.pin_memory().to(device, non_blocking=True)
