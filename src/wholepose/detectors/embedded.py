@@ -7,7 +7,6 @@ non-maximum suppression are part of the graph.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from wholepose.detectors.base import Detections, check_images, make_detections
 from wholepose.detectors.letterbox import letterbox
-from wholepose.detectors.session import DetectorSession
+from wholepose.detectors.session import DetectorSession, OnSession
 from wholepose.detectors.tiles import join_tiles, tiles_of
 from wholepose.errors import ConfigError, WeightsError
 
@@ -81,7 +80,7 @@ class DetectorCard:
         return card
 
 
-class EmbeddedDetector:
+class EmbeddedDetector(OnSession):
     """Finds people with the detector of the package.
 
     Long pictures are looked at in overlapping tiles. Every picture and tile runs alone, so that neighbours do not
@@ -118,24 +117,6 @@ class EmbeddedDetector:
     def name(self) -> str:
         """Name of the weights."""
         return self.card.name
-
-    @property
-    def threads(self) -> int:
-        """How many CPU threads a call takes."""
-        return self._session.threads
-
-    def with_threads(self, threads: int) -> EmbeddedDetector:
-        """The same detector for callers who make several calls at once; see ``OnCores``.
-
-        Args:
-            threads: How many CPU threads a call shall take.
-
-        Raises:
-            WeightsError: The file is no longer there.
-        """
-        other = copy.copy(self)
-        other._session = self._session.with_threads(threads)
-        return other
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Finds the people of several images, one after the other.

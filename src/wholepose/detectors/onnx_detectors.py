@@ -14,7 +14,6 @@ gray. The last three layouts do not tell the two apart, so there the file's name
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from wholepose.detectors.base import Detections, check_images, make_detections, non_maximum_suppression
 from wholepose.detectors.letterbox import GRAY, letterbox
-from wholepose.detectors.session import DetectorSession
+from wholepose.detectors.session import DetectorSession, OnSession
 from wholepose.errors import ConfigError, WeightsError
 
 Family = Literal["yolox", "rtmdet"]
@@ -40,7 +39,7 @@ _RTMDET_MEAN_BGR = np.array([103.53, 116.28, 123.675], dtype=np.float32)
 _RTMDET_STD_BGR = np.array([57.375, 57.12, 58.395], dtype=np.float32)
 
 
-class OnnxDetector:
+class OnnxDetector(OnSession):
     """An ONNX export of YOLOX or RTMDet.
 
     Args:
@@ -77,24 +76,6 @@ class OnnxDetector:
         outputs = self._run(np.full((*self.input_size, 3), GRAY, dtype=np.uint8), "yolox")
         self.layout = self._recognise(outputs)
         self.family = family or self._guess_family()
-
-    @property
-    def threads(self) -> int:
-        """How many CPU threads a call takes."""
-        return self._session.threads
-
-    def with_threads(self, threads: int) -> OnnxDetector:
-        """The same detector for callers who make several calls at once; see ``OnCores``.
-
-        Args:
-            threads: How many CPU threads a call shall take.
-
-        Raises:
-            WeightsError: The file is no longer there.
-        """
-        other = copy.copy(self)
-        other._session = self._session.with_threads(threads)
-        return other
 
     def _guess_family(self) -> Family:
         if self.layout in ("cells", "decoded cells"):

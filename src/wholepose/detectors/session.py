@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -15,6 +16,8 @@ from wholepose.runtimes.base import available_cores
 from wholepose.weights.onnx_file import check_onnx_file
 
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4
+
+_Detector = TypeVar("_Detector", bound="OnSession")
 
 
 class DetectorSession:
@@ -80,3 +83,27 @@ class DetectorSession:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+class OnSession:
+    """What detectors on a session have in common."""
+
+    _session: DetectorSession
+
+    @property
+    def threads(self) -> int:
+        """How many CPU threads a call takes."""
+        return self._session.threads
+
+    def with_threads(self: _Detector, threads: int) -> _Detector:
+        """The same detector for callers who make several calls at once; see ``OnCores``.
+
+        Args:
+            threads: How many CPU threads a call shall take.
+
+        Raises:
+            WeightsError: The file is no longer there.
+        """
+        other = copy.copy(self)
+        other._session = self._session.with_threads(threads)
+        return other
