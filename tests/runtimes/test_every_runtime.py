@@ -1,6 +1,5 @@
 """What holds for each engine that is installed, on the same network: FAULTS 11 and 14 to 18."""
 
-import ctypes
 import importlib.util
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from wholepose.export.exporter import export_onnx  # noqa: E402
 from wholepose.export.pictures import draw_pictures  # noqa: E402
 from wholepose.models.checkpoints import save_model  # noqa: E402
 from wholepose.runtimes import load_runtime  # noqa: E402
+from wholepose.runtimes.signal_stack import signal_stack  # noqa: E402
 from wholepose.weights import ModelCard  # noqa: E402
 
 CARD = ModelCard(name="tiny", arch="hrnet_w16_slim", skeleton="halpe136", input_size=(96, 64), licence="CC0-1.0")
@@ -264,19 +264,6 @@ def test_engine_that_is_not_installed(files, monkeypatch):
         load_runtime(files / "tiny.onnx", runtime="openvino")
 
 
-class SignalStack(ctypes.Structure):
-    """``stack_t`` of Linux."""
-
-    _fields_ = [("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
-
-
-def signal_stack():
-    """Address and flags of the stack that this thread handles signals on."""
-    stack = SignalStack()
-    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
-    return stack.address, stack.flags
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the stack of signals")
 @pytest.mark.parametrize("name", [needs(name) for name in MODULES])
 def test_signals_are_handled_where_they_were(files, crops, name):
@@ -284,4 +271,5 @@ def test_signals_are_handled_where_they_were(files, crops, name):
     before = signal_stack()
     runtime = load_runtime(files / ("tiny.safetensors" if name == "torch" else "tiny.onnx"), runtime=name, device="cpu")
     runtime.predict(crops)
-    assert signal_stack() == before
+    after = signal_stack()
+    assert (after.address, after.flags, after.size) == (before.address, before.flags, before.size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from wholepose.runtimes.base import (
     predict_in_halves,
 )
 from wholepose.runtimes.graph_check import GraphPort, check_graph
+from wholepose.runtimes.signal_stack import kept_signal_stack
 from wholepose.skeletons import get_skeleton
 from wholepose.weights.card import ModelCard
 from wholepose.weights.onnx_file import check_onnx_file
@@ -180,7 +180,7 @@ class OpenVinoRuntime:
 
     def _run(self, feeds: dict[str, NDArray[Any]], names: tuple[str, ...]) -> list[NDArray[np.float32]]:
         """Copies of the named outputs."""
-        with self._request() as (first, second):
+        with kept_signal_stack(), self._request() as (first, second):
             found = first.infer(feeds, share_inputs=True, share_outputs=second is not None)
             if second is not None:
                 more = {_FEATURES: found[_FEATURES]}
@@ -208,13 +208,8 @@ _FEATURES = "wholepose_features"
 
 
 def _compile(core: Any, model: Any, settings: dict[str, Any]) -> Any:
-    """Compiles a model in a thread of its own.
-
-    OpenVINO leaves the thread that compiles with a stack for signals in memory that it frees later (seen with 2026.4).
-    In the main thread the next signal that Python handles, such as Ctrl-C, would then end the process.
-    """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(core.compile_model, model, "CPU", settings).result()
+    with kept_signal_stack():
+        return core.compile_model(model, "CPU", settings)
 
 
 def _check_options(core: Any, device: Device, precision: Precision, path: Path) -> None:
