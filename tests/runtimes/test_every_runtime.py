@@ -190,9 +190,9 @@ class TestOpenVino:
 
     def test_bf16(self, files, reference, crops):
         """The network in bf16, its last layer and the decoding in float32."""
-        import openvino
+        from wholepose.runtimes.openvino import shared_core
 
-        if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if "BF16" not in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             with pytest.raises(ConfigError, match="no bf16"):
                 self.load(files / "tiny.onnx", precision="bf16")
             return

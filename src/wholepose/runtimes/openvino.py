@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,22 @@ _MEMORY_ERRORS = (
 _OUTPUTS = ("keypoints", "scores", "covariances")
 
 
+@functools.cache
+def shared_core() -> Any:
+    """The one entry to OpenVINO of this process, for ever.
+
+    Its plugin for CPUs gives the thread that loads it another stack for signals, and does so badly where there are
+    several (seen with 2026.4): one puts back what another has freed, and the next signal that Python handles, such as
+    Ctrl-C, ends the process.
+    """
+    import openvino
+
+    core = openvino.Core()
+    with kept_signal_stack():
+        core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+    return core
+
+
 class OpenVinoRuntime:
     """A model file in OpenVINO. Several threads may share one.
 
@@ -66,12 +83,10 @@ class OpenVinoRuntime:
         threads: int | None = None,
     ) -> None:
         require("openvino", "openvino")
-        import openvino
-
         self._path, self._precision = Path(path), precision
         self._threads = threads or available_cores()
         self._siblings: dict[int, OpenVinoRuntime] = {self._threads: self}
-        core = openvino.Core()
+        core = shared_core()
         _check_options(core, device, precision, self._path)
         self._card = ModelCard.from_metadata(check_onnx_file(self._path).metadata, str(path))
         try:
@@ -93,10 +108,10 @@ class OpenVinoRuntime:
             _check_weights(model, self._card)
             self._has_flip_test = _free_flip_test(model)
             network, rest = _split(model) if precision == "bf16" else (model, None)
-            compiled = _compile(core, network, settings)
+            compiled = core.compile_model(network, "CPU", settings)
             precise = None
             if rest is not None:
-                precise = _compile(core, rest, settings | {"INFERENCE_PRECISION_HINT": "f32"})
+                precise = core.compile_model(rest, "CPU", settings | {"INFERENCE_PRECISION_HINT": "f32"})
         except RuntimeError as error:
             raise WeightsError(f"{path}: OpenVINO cannot load this model: {_short(error)}") from error
         self._compiled = [compiled] if precise is None else [compiled, precise]
@@ -180,7 +195,7 @@ class OpenVinoRuntime:
 
     def _run(self, feeds: dict[str, NDArray[Any]], names: tuple[str, ...]) -> list[NDArray[np.float32]]:
         """Copies of the named outputs."""
-        with kept_signal_stack(), self._request() as (first, second):
+        with self._request() as (first, second):
             found = first.infer(feeds, share_inputs=True, share_outputs=second is not None)
             if second is not None:
                 more = {_FEATURES: found[_FEATURES]}
@@ -205,11 +220,6 @@ class OpenVinoRuntime:
 
 
 _FEATURES = "wholepose_features"
-
-
-def _compile(core: Any, model: Any, settings: dict[str, Any]) -> Any:
-    with kept_signal_stack():
-        return core.compile_model(model, "CPU", settings)
 
 
 def _check_options(core: Any, device: Device, precision: Precision, path: Path) -> None:

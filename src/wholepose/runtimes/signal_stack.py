@@ -23,11 +23,7 @@ def signal_stack() -> SignalStack:
 
 @contextlib.contextmanager
 def kept_signal_stack() -> Iterator[None]:
-    """Puts back afterwards what this thread had.
-
-    OpenVINO (seen with 2026.4) gives the thread that compiles or runs a model another one, whose memory it frees later.
-    The next signal that Python handles, such as Ctrl-C, would then end the process.
-    """
+    """Puts back afterwards what this thread had."""
     if sys.platform != "linux":
         yield
         return
