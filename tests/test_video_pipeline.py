@@ -81,7 +81,7 @@ def no_threads_are_left():
 
 
 def own_threads():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("wholepose-")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("wholepose-video-")]
 
 
 def check_equal(poses, expected):

@@ -227,7 +227,7 @@ class _Pipeline:
             ("order", self._put_in_order, self.results.close),
         ]
         for name, work, close in stages:
-            thread = threading.Thread(target=_stage, args=(work, close), name=f"wholepose-{name}")
+            thread = threading.Thread(target=_stage, args=(work, close), name=f"wholepose-video-{name}")
             self._threads.append(thread)
             thread.start()
 
