@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wholepose.cli.predict_words import count
+from wholepose.cli.predict_words import count, positive
 
 EPILOG = """\
 examples:
@@ -48,12 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="latency",
         help="remember what is fastest at the smallest, or at the largest batch; default: latency",
     )
-    parser.add_argument(
-        "--seconds", type=_positive, default=2.0, metavar="S", help="for each row and batch; default: 2"
-    )
+    parser.add_argument("--seconds", type=positive, default=2.0, metavar="S", help="for each row and batch; default: 2")
     parser.add_argument(
         "--max-change",
-        type=_positive,
+        type=positive,
         default=_MAX_CHANGE_PX,
         metavar="PX",
         help=f"largest median change of keypoints, crop pixels; default: {_MAX_CHANGE_PX}",
@@ -127,14 +125,3 @@ def _batches(text: str) -> tuple[int, ...]:
     if list(sizes) != sorted(set(sizes)):
         raise argparse.ArgumentTypeError(f"batch sizes must rise, as in 1,8, not {text!r}")
     return sizes
-
-
-def _positive(text: str) -> float:
-    """Reads a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number above 0 is needed, not {text!r}")
-    return value

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wholepose.cli.predict_words import count
+from wholepose.cli.predict_words import count, pixels
 from wholepose.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     int8.add_argument("--crops", type=count, default=128, metavar="N", help="most people to take; default: 128")
     int8.add_argument(
         "--max-change",
-        type=_pixels,
+        type=pixels,
         default=_MAX_CHANGE_PX,
         metavar="PX",
         help=f"refuse a larger median change of keypoints, crop pixels; default: {_MAX_CHANGE_PX}",
@@ -202,14 +202,3 @@ def _average_precision(model: Path, options: argparse.Namespace) -> float:
     settings = Settings(command="", protocol=protocol, annotations=str(options.labels), boxes="gt", suppression="hard")
     evaluation = evaluate_model(estimator, annotations, settings)
     return float(evaluation.document["parts"]["whole"]["AP"])
-
-
-def _pixels(text: str) -> float:
-    """Reads a number of pixels above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number of pixels above 0 is needed, not {text!r}")
-    return value

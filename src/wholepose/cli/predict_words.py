@@ -1,4 +1,4 @@
-"""How ``wholepose predict`` and ``plot`` read the words after their options."""
+"""How commands read the words after their options."""
 
 from __future__ import annotations
 
@@ -39,6 +39,22 @@ def fraction(text: str) -> float:
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, not {text!r}")
     return number
+
+
+def positive(text: str, unit: str = "") -> float:
+    """Reads a number above 0; the error names it with its unit, such as ``" of pixels"``."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number{unit} above 0 is needed, not {text!r}")
+    return number
+
+
+def pixels(text: str) -> float:
+    """Reads a number of pixels above 0."""
+    return positive(text, " of pixels")
 
 
 def frame_range(text: str) -> FrameRange:
