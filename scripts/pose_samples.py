@@ -25,16 +25,16 @@ DRAWN = ("body", "face", "left_hand", "right_hand")
 SHARES = {
     "clean": {"body": 0.7, "face": 0.12, "left_hand": 0.08, "right_hand": 0.08, "nobody": 0.02},
     "default": {
-        "lspet": 0.4,
+        "lspet": 0.33,
         "lsp": 0.06,
-        "coco": 0.12,
+        "coco": 0.13,
         "studio": 0.03,
-        "face68": 0.07,
-        "hand21": 0.06,
-        "body": 0.14,
+        "face68": 0.08,
+        "hand21": 0.08,
+        "body": 0.16,
         "face": 0.04,
-        "left_hand": 0.03,
-        "right_hand": 0.03,
+        "left_hand": 0.035,
+        "right_hand": 0.035,
         "nobody": 0.02,
     },
 }

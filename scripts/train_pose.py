@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import torch
 from machine import has_fast_bf16
+from muon import Muon
 from pose_samples import SHARES, Batches, Labelled, read_crops, read_material
 
 from wholepose.geometry import crop_image, crop_matrices, crop_regions, transform_points
@@ -35,7 +36,7 @@ from wholepose.weights import ModelCard
 ARCH = "hrnet_w24_slim"
 SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma in cells, batch
 LIMBS = list(range(5, 17))
-RATE = 1.5e-3
+RATES = {"filters": 0.02, "others": 1.5e-3}
 KERNEL = 11
 SYNTHETIC = "synthetic people of wholepose (clean looks)"
 DATA = {
@@ -54,6 +55,10 @@ TERMS = {
     "clean": "Apache-2.0",
     "default": "research and private use: trained on photos of others, some for non-commercial research only",
 }
+
+
+KEPT = ("model", "average", "filters", "others")
+"""What of a run goes into its checkpoint, beside its progress."""
 
 
 @dataclass
@@ -82,13 +87,14 @@ class Run:
         for network in (self.model, self.average):
             network.to(device, memory_format=torch.channels_last)
         self.average.eval()
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=RATE, weight_decay=1e-2)
+        filters, others = split_parameters(self.model)
+        self.filters = Muon(filters, lr=RATES["filters"])
+        self.others = torch.optim.AdamW(others, lr=RATES["others"], weight_decay=1e-2)
         self.progress = Progress()
         if self.path.exists():
             state = torch.load(self.path, weights_only=True, map_location=device)
-            self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            for name in KEPT:
+                getattr(self, name).load_state_dict(state[name])
             self.progress = Progress(**state["progress"])
 
     @property
@@ -97,7 +103,7 @@ class Run:
 
     def save(self) -> None:
         """Keeps all that is needed to go on, and the averaged weights as a model file."""
-        state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimiser")}
+        state = {name: getattr(self, name).state_dict() for name in KEPT}
         with atomic_path(self.path) as temporary:
             torch.save({**state, "progress": vars(self.progress)}, temporary)
         card = ModelCard(
@@ -114,10 +120,12 @@ class Run:
         save_model(self.folder / "average.safetensors", self.average, card)
 
     def learn(self, batch: tuple[np.ndarray, np.ndarray, np.ndarray], sigma: float, rate: float) -> float:
-        """One step; gives the loss."""
+        """One step at `rate` times the highest learning rates; gives the loss."""
         crops, points, weights = batch
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        optimisers = (self.filters, self.others)
+        for name in RATES:
+            for group in getattr(self, name).param_groups:
+                group["lr"] = rate * RATES[name]
         size = crops.shape[1:3]
         targets, weight = targets_of(
             torch.from_numpy(points).to(self.device), torch.from_numpy(weights).to(self.device), size, sigma
@@ -126,10 +134,12 @@ class Run:
             heatmaps = self.model(to_network(crops, self.device))
         errors = (heatmaps.float() - targets).square().mean((2, 3)) * weight
         loss = 1000 * (errors.sum(1) / weight.sum(1).clamp(min=1) ** 0.75).mean()
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 20.0)
-        self.optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         self.progress.step += 1
         self.progress.seen += len(crops)
         decay = min(0.999, (1 + self.progress.step) / (10 + self.progress.step))
@@ -138,6 +148,13 @@ class Run:
                 if kept.dtype.is_floating_point:
                     kept.lerp_(new, 1 - decay)
         return loss.item()
+
+
+def split_parameters(model: PoseNet) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """Filter banks between the first layer and the head, and all the rest."""
+    named = list(model.named_parameters())
+    inner = [name for name, p in named if p.ndim == 4 and not name.startswith(("head.", "backbone.conv1."))]
+    return [p for name, p in named if name in inner], [p for name, p in named if name not in inner]
 
 
 def targets_of(points: torch.Tensor, weights: torch.Tensor, size: tuple[int, int], sigma: float):
@@ -220,7 +237,7 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
     running, reported, saved = 0.0, 0.0, time.monotonic()
     while (done := progress.elapsed_s / (60 * options.minutes)) < 1:
         size, sigma, count = SMALL if done < options.small else LARGE
-        rate = RATE * (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * done))
+        rate = (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * done))
         loss = run.learn(batches.next(size, count), sigma, rate)
         running = loss if running == 0 else 0.98 * running + 0.02 * loss
         progress.elapsed_s = before + time.monotonic() - started

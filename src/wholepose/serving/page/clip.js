@@ -9,6 +9,7 @@ import { toJpeg } from "./pictures.js";
 const USUAL_RATES = [10, 12, 12.5, 15, 20, 24, 24000 / 1001, 25, 30, 30000 / 1001, 48, 50, 60, 60000 / 1001, 120];
 const FRAMES_MEASURED = 8;
 const MEASURE_MS = 1500;
+const SHOWN_MS = 400; // a frame that is not on the screen by then was there before, or the page is out of sight
 const QUALITY = 0.92;
 
 export class Clip {
@@ -78,6 +79,20 @@ export class Clip {
     return near ?? 1 / least;
   }
 
+  /** Waits for the frame of a time: "seeked" may come while the frame before is still what can be drawn. */
+  #shown(time) {
+    const video = this.#video;
+    if (!video.requestVideoFrameCallback) return Promise.resolve();
+    return new Promise((resolve) => {
+      const look = (_, { mediaTime }) => {
+        const late = time - mediaTime;
+        if (late > -0.001 && late < 1 / this.rate) resolve();
+        else if (Math.abs(video.currentTime - time) < 1e-4) video.requestVideoFrameCallback(look);
+      };
+      video.requestVideoFrameCallback(look);
+    });
+  }
+
   timeOf(index) {
     return index / this.rate;
   }
@@ -95,8 +110,10 @@ export class Clip {
         video.addEventListener("seeked", resolve, { once: true, signal });
         signal.addEventListener("abort", () => reject(signal.reason), { once: true });
       });
+      const shown = this.#shown(time);
       video.currentTime = time;
       await there;
+      await Promise.race([shown, pause(SHOWN_MS)]);
     }
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = this.size;

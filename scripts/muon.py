@@ -1,0 +1,56 @@
+"""Muon: momentum whose matrices are made orthogonal before each step, for the convolutions between first and last layer.
+
+Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; the coefficients of the
+Newton-Schulz iteration are theirs. `torch.optim.Muon` takes matrices only; here a filter bank (out, in, h, w) counts as
+a matrix of `out` rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """The matrix with its singular values brought near 1: (R, C) float32, reckoned in bfloat16."""
+    a, b, c = COEFFICIENTS
+    values = matrix.bfloat16()
+    values = values / (values.norm() + 1e-7)
+    tall = values.shape[0] > values.shape[1]
+    if tall:
+        values = values.T.contiguous()
+    for _ in range(ITERATIONS):
+        gram = values @ values.T
+        values = a * values + torch.addmm(gram, gram, gram, beta=b, alpha=c) @ values
+    return (values.T if tall else values).to(matrix.dtype)
+
+
+class Muon(torch.optim.Optimizer):
+    """Steps of equal size in every direction of a filter bank.
+
+    Args:
+        parameters: Tensors of two or more dimensions.
+        lr: Spectral norm of a step, for banks with no more rows than columns.
+        momentum: Of the gradient's running mean; Nesterov's way.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float = 0.02, momentum: float = 0.95) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Moves the parameters that have gradients."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                mean = state.setdefault("mean", torch.zeros_like(parameter.grad))
+                mean.lerp_(parameter.grad, 1 - group["momentum"])
+                update = orthogonal(parameter.grad.lerp(mean, group["momentum"]).flatten(1))
+                rows, columns = update.shape
+                parameter.add_(update.view_as(parameter), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
