@@ -1,4 +1,5 @@
-"""Muon: momentum whose matrices are made orthogonal before each step, for the convolutions between first and last layer.
+"""Muon: momentum made orthogonal before each step, for the filters between the first layer and the last.
+
 
 Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; the coefficients of the
 Newton-Schulz iteration are theirs. `torch.optim.Muon` takes matrices only; here a filter bank (out, in, h, w) counts as
