@@ -1,6 +1,6 @@
-"""Writes the first person detector as the embedded ONNX file, measures it and stores the figures in its card.
+"""Writes the person detector as the embedded ONNX file, measures it and stores the figures in its card.
 
-    python scripts/export_detector_v0.py --data ../shared/data --run runs/detector_v0 \
+    python scripts/export_detector.py --data ../shared/data --run runs/detector \
         --out src/wholepose/weights/embedded/detector.onnx
 
 The threshold is the lowest one with fewer than `--false-positives` boxes a picture on the photos without people that
@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from detector_v0_measure import average_precision, dev_photos
+from detector_measure import average_precision, dev_photos
 
 from wholepose.detectors.base import Detections
 from wholepose.detectors.embedded import DetectorCard, EmbeddedDetector

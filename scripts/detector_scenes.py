@@ -1,8 +1,9 @@
-"""Training pictures for the first person detector, composed from the photos of ../shared/data.
+"""Training pictures for the person detector, composed from the photos of ../shared/data.
 
-A picture is a mosaic of one to four tiles. A tile shows a part of a COCO photo, a photo without people, or one person
-on such a background; over all that go people cut out by their masks. Where a photo may show people whom nobody
-labelled, the picture is marked "ignore". COCO's dev photos, the Halpe fixture and the held-out photos are never opened.
+A picture is a mosaic of one to four tiles. A tile shows a part of a COCO photo, a photo without people, one person on
+such a background, or a drawn scene; over all that go people cut out by their masks. Where a photo may show people whom
+nobody labelled, the picture is marked "ignore". COCO's dev photos, the Halpe fixture and the held-out photos are never
+opened.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from wholepose.evaluation.holdout import holdout_ids
 MAX_PEOPLE = 40
 SMALLEST_PX = 7.0
 MIN_VISIBLE = 0.25
+SMALLEST_AREA_PX = 30
+SMALLEST_FIGURE_PX = 1500
 
 
 @dataclass
@@ -66,9 +69,14 @@ def _run_length_mask(segmentation: dict[str, Any]) -> NDArray[np.uint8]:
     return np.asarray(coco_mask.decode(segmentation), dtype=np.uint8) * 255
 
 
-def load_photos(data: Path) -> dict[str, list[Photo]]:
-    """Reads every training photo once: lists "coco", "single", "cutout" and "negative"."""
-    photos: dict[str, list[Photo]] = {"coco": [], "single": [], "cutout": [], "negative": []}
+def load_photos(data: Path, scenes: Path | None = None) -> dict[str, list[Photo]]:
+    """Reads every training photo once: lists "coco", "single", "cutout" and "negative"; "drawn" and "figure" (people
+    cut out of those) from the shards of scripts/draw_detector_scenes.py."""
+    photos: dict[str, list[Photo]] = {"coco": [], "single": [], "cutout": [], "negative": [], "drawn": [], "figure": []}
+    for path in sorted(scenes.glob("*.npz")) if scenes else ():
+        shard = np.load(path)
+        for image, owner in zip(shard["image"], shard["owner"], strict=True):
+            _add_drawn(photos, image, owner)
     sets = [
         ("coco", "coco/train.json", 1.0),
         ("single", "lspet/train.json", 0.5),
@@ -102,6 +110,28 @@ def load_photos(data: Path) -> dict[str, list[Photo]]:
                 )
             )
     return photos
+
+
+def _add_drawn(photos: dict[str, list[Photo]], image: NDArray[np.uint8], owner: NDArray[np.uint8]) -> None:
+    """Adds a drawn scene, and its larger people as figures to cut out."""
+    boxes = []
+    for person in range(1, int(owner.max()) + 1):
+        mask = owner == person
+        if mask.sum() < SMALLEST_AREA_PX:
+            continue
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        x1, y1, x2, y2 = box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        boxes.append(box)
+        if mask.sum() > SMALLEST_FIGURE_PX:
+            whole = np.array([[0, 0, x2 - x1, y2 - y1]], dtype=np.float32)
+            cut = mask[y1:y2, x1:x2].astype(np.uint8) * 255
+            nothing = np.empty((0, 4), dtype=np.float32)
+            photos["figure"].append(
+                Photo(image[y1:y2, x1:x2], whole, np.ones(1, np.float32), nothing, complete=False, mask=cut)
+            )
+    found = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+    trust = np.ones(len(found), dtype=np.float32)
+    photos["drawn"].append(Photo(image, found, trust, np.empty((0, 4), dtype=np.float32), complete=True))
 
 
 class SceneMaker:
@@ -157,8 +187,9 @@ class SceneMaker:
     def _fill(self, scene: Scene, tile: tuple[int, int, int, int], rng: np.random.Generator) -> None:
         width, height = tile[2] - tile[0], tile[3] - tile[1]
         choice = rng.random()
-        if choice < 0.5:
-            photo = self._pick("coco", rng)
+        if choice < 0.55:
+            drawn = bool(self.photos["drawn"]) and choice < 0.13
+            photo = self._pick("drawn" if drawn else "coco", rng)
             scale = float(np.exp(rng.uniform(np.log(0.33), np.log(1.25))))
             if len(photo.boxes) and rng.random() < 0.35:  # a person of any size, also one that fills the tile
                 side = float((photo.boxes[rng.integers(len(photo.boxes))][2:]).max() + 1)
@@ -232,7 +263,7 @@ class SceneMaker:
             scene.people.append((seen + np.array([x1, y1, x1, y1], np.float32), float(trust)))
 
     def _paste_cutout(self, scene: Scene, rng: np.random.Generator) -> None:
-        photo = self._pick("cutout", rng)
+        photo = self._pick("figure" if self.photos["figure"] and rng.random() < 0.5 else "cutout", rng)
         assert photo.mask is not None
         size = scene.image.shape[0]
         x1, y1, x2, y2 = np.round(photo.boxes[0]).astype(int)

@@ -1,9 +1,11 @@
-"""Trains the first person detector on ../shared/data, on a CPU, within a given time.
+"""Trains the person detector on ../shared/data and drawn scenes, on a CPU, within a given time.
 
-    nice -n 10 python scripts/train_detector_v0.py --data ../shared/data --run runs/detector_v0 --minutes 45
+    python scripts/draw_detector_scenes.py --assets ../shared/data/makehuman --backgrounds ../shared/data/negatives \\
+        --out runs/scenes
+    python scripts/train_detector.py --data ../shared/data --scenes runs/scenes --run runs/detector --minutes 60
 
 The moving average of the weights is saved every two minutes and measured on coco/dev every few minutes; the run can be
-stopped at any time. `scripts/export_detector_v0.py` turns the checkpoint into the embedded ONNX file.
+stopped at any time. `scripts/export_detector.py` turns the checkpoint into the embedded ONNX file.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
-from detector_v0_measure import average_precision, dev_photos, find_people
-from detector_v0_scenes import MAX_PEOPLE, SceneMaker, load_photos
+from detector_measure import average_precision, dev_photos, find_people
+from detector_scenes import MAX_PEOPLE, SceneMaker, load_photos
 from machine import has_fast_bf16
+from muon import Muon
 
 from wholepose.models.detector import DetectorConfig, DetectorNet
 from wholepose.outputs import atomic_path
@@ -35,7 +38,8 @@ from wholepose.outputs import atomic_path
 PHASES = ((0.5, 256, 24), (0.82, 320, 16), (1.01, 384, 11))
 """Until which share of the time: side of the pictures in pixels, batch size."""
 
-PEAK_RATE = 2e-3
+PEAK_RATES = (0.02, 2e-3)
+"""Of Muon for the filters between the first layer and the last ones, and of AdamW for the rest."""
 EMA_DECAY = 0.998
 BOX_WEIGHT = 2.5
 
@@ -114,6 +118,7 @@ def make_batch(maker: SceneMaker, size: int, count: int, rng: np.random.Generato
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--scenes", type=Path, help="folder that scripts/draw_detector_scenes.py filled")
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="go on from these weights")
@@ -127,7 +132,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     options.run.mkdir(parents=True, exist_ok=True)
 
-    maker = SceneMaker(load_photos(options.data))
+    maker = SceneMaker(load_photos(options.data, options.scenes))
     dev = dev_photos(options.data)
     net = DetectorNet(DetectorConfig()).to(memory_format=torch.channels_last)
     step = pictures = 0
@@ -136,9 +141,10 @@ def main() -> None:
         net.load_state_dict(checkpoint["weights"])
         pictures = checkpoint["pictures"]
     average = copy.deepcopy(net).eval()
-    decay = [p for p in net.parameters() if p.ndim > 1]
-    plain = [p for p in net.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}])
+    inner = [n for n, p in net.named_parameters() if p.ndim == 4 and not n.startswith(("stem.", "outputs."))]
+    filters = [p for n, p in net.named_parameters() if n in inner]
+    others = [p for n, p in net.named_parameters() if n not in inner]
+    optimisers = (Muon(filters), torch.optim.AdamW(others, weight_decay=0.0))
 
     start = last_save = last_measure = time.monotonic()
 
@@ -158,14 +164,16 @@ def main() -> None:
     sums = torch.zeros(2)
     while (share := progress()) < 1:
         batch = batches.get()
-        rate = PEAK_RATE * min(1.0, (step + 1) / 150) * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * share)))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        height = min(1.0, (step + 1) / 150) * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * share)))
+        for optimiser, peak in zip(optimisers, PEAK_RATES, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = height * peak
+            optimiser.zero_grad(set_to_none=True)
         score_loss, box_loss = loss_of(net, batch)
-        optimiser.zero_grad(set_to_none=True)
         (score_loss + BOX_WEIGHT * box_loss).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 10.0)
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         step += 1
         pictures += len(batch[0])
         keep = min(EMA_DECAY, (step + 1) / (step + 10))

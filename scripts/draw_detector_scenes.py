@@ -1,0 +1,72 @@
+"""Draws synthetic scenes of several people for scripts/train_detector.py, over photos without people.
+
+    python scripts/draw_detector_scenes.py --assets ../shared/data/makehuman --backgrounds ../shared/data/negatives \\
+        --out runs/scenes
+
+A shard holds pictures (N, S, S, 3) uint8 and a map (N, S, S) uint8 that says whose each pixel is, 0 for nobody's. What
+a scene shows depends on its number alone; a run that is started again goes on behind the shards that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from wholepose.evaluation.holdout import holdout_ids
+from wholepose.outputs import atomic_path
+from wholepose.synth import SynthPeople
+
+SHARD = 100
+SIDE = 320
+PEOPLE = ((1, 2), (1, 4), (3, 7))
+"""Least and most people of every third scene."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, help="folder of MakeHuman assets; without it, procedural looks alone")
+    parser.add_argument("--backgrounds", type=Path, required=True, help="a set of photos without people")
+    parser.add_argument("--out", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--seed", type=int, default=202)
+    parser.add_argument("--count", type=int, default=2000)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    photos = link_backgrounds(options.backgrounds, options.out / "backgrounds")
+    painters = [
+        SynthPeople(options.seed, (SIDE, SIDE), people=people, assets=options.assets, backgrounds=photos)
+        for people in PEOPLE
+    ]
+    for shard in range(options.count // SHARD):
+        path = options.out / f"{shard:05d}.npz"
+        if path.exists():
+            continue
+        images, owners = [], []
+        for index in range(shard * SHARD, (shard + 1) * SHARD):
+            sample = painters[index % len(painters)].sample(index)
+            owner = np.zeros((SIDE, SIDE), dtype=np.uint8)
+            for number, mask in enumerate(sample.masks, start=1):
+                owner[mask] = number
+            images.append(sample.image)
+            owners.append(owner)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, image=np.stack(images), owner=np.stack(owners))
+        print(path, flush=True)
+
+
+def link_backgrounds(source: Path, folder: Path) -> Path:
+    """A folder of links to the photos that are not held out for counting false positives."""
+    entries = json.loads((source / "train.json").read_text(encoding="utf-8"))["images"]
+    held_out = holdout_ids(entry["id"] for entry in entries)
+    folder.mkdir(exist_ok=True)
+    for entry in entries:
+        link = folder / Path(entry["file_name"]).name
+        if entry["id"] not in held_out and not link.exists():
+            link.symlink_to((source / entry["file_name"]).resolve())
+    return folder
+
+
+if __name__ == "__main__":
+    main()
