@@ -66,9 +66,9 @@ class Backgrounds:
         return np.asarray(resized.astype(np.float32) / 255, dtype=np.float32)
 
 
-def _color(generator: np.random.Generator, strength: float = 0.2) -> NDArray[np.float32]:
+def _color(generator: np.random.Generator, strength: float = 0.2) -> NDArray[np.float64]:
     grey = generator.uniform(0.08, 0.95)
-    return np.clip(grey + generator.normal(0, strength * 0.3, 3), 0.02, 1.0).astype(np.float32)
+    return np.asarray(np.clip(grey + generator.normal(0, strength * 0.3, 3), 0.02, 1.0))
 
 
 def _noise(generator: np.random.Generator, size: tuple[int, int], octaves: tuple[int, ...]) -> NDArray[np.float32]:
@@ -111,14 +111,13 @@ def _place(generator: np.random.Generator, size: tuple[int, int], camera: Camera
     )
     indoors = wall_m < 14
     down = up < -1e-4
-    eye_x, eye_y, eye_z = camera.position.tolist()
-    reach = np.where(down, eye_z / np.maximum(-up, 1e-4), np.float32(1e6))
+    reach = np.where(down, camera.position[2] / np.maximum(-up, 1e-4), 1e6)
     on_floor = down & (reach * flat < wall_m)
-    floor_x = eye_x + rays[..., 0] * np.minimum(reach, 1e3)
-    floor_y = eye_y + rays[..., 1] * np.minimum(reach, 1e3)
+    floor_x = camera.position[0] + rays[..., 0] * np.minimum(reach, 1e3)
+    floor_y = camera.position[1] + rays[..., 1] * np.minimum(reach, 1e3)
     # The wall or far scenery is a cylinder around the camera.
     angle = np.arctan2(rays[..., 0], rays[..., 1])
-    rise = eye_z + up / flat * wall_m
+    rise = camera.position[2] + up / flat * wall_m
     picture = np.empty((height, width, 3), np.float32)
 
     wall = _color(generator)
@@ -141,7 +140,6 @@ def _place(generator: np.random.Generator, size: tuple[int, int], camera: Camera
         picture[rise < generator.uniform(0.05, 0.15)] *= 0.7
     else:
         sky = np.array([0.55, 0.7, 0.92]) * generator.uniform(0.6, 1.1) + generator.normal(0, 0.05, 3)
-        sky = sky.astype(np.float32)
         clouds = np.clip(_noise(generator, size, (3, 7, 15)) * generator.uniform(0.1, 0.6), 0, 1)[..., None]
         above = np.clip(up / flat * 2, 0, 1)[..., None]
         skyline = (sky * (1 - 0.35 * above) * (1 - clouds) + clouds * 0.95).astype(np.float32)
@@ -152,19 +150,20 @@ def _place(generator: np.random.Generator, size: tuple[int, int], camera: Camera
         picture = np.where((rise > roof)[..., None], skyline, picture)
         if generator.random() < 0.5:
             leaves = _noise(generator, size, (20, 60))[..., None] * 0.12
-            green = np.array([0.22, 0.33, 0.14], np.float32) * generator.uniform(0.6, 1.3)
+            green = np.array([0.22, 0.33, 0.14]) * generator.uniform(0.6, 1.3)
             picture = np.where((rise <= roof)[..., None], green + leaves, picture)
         elif generator.random() < 0.6:  # windows
             open_ = (np.mod(angle * wall_m / 2.2, 1) < 0.5) & (np.mod(rise / 2.8, 1) < 0.55) & (rise <= roof)
             picture[open_] = picture[open_] * 0.5 + 0.08
     floor = _color(generator) * 0.9
+    ground = np.broadcast_to(floor, picture.shape).astype(np.float32)
     grain = _noise(generator, size, (12, 60))[..., None] * generator.uniform(0.005, 0.05)
-    ground = floor + grain
+    ground = ground + grain
     kind = generator.random()
     tile = generator.uniform(0.15, 1.2)
     fade = np.clip(1.5 - reach * 0.06, 0.0, 1.0)[..., None]
     if kind < 0.3:
-        check = np.mod(np.floor(floor_x / tile) + np.floor(floor_y / tile), 2)
+        check = (np.floor(floor_x / tile) + np.floor(floor_y / tile)) % 2
         ground = ground * (1 - 0.3 * generator.random() * fade * check[..., None])
     elif kind < 0.55:
         plank = np.sin(np.floor(floor_x / (tile * 0.4)) * 91.7) * 43758.5453
