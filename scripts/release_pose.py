@@ -2,8 +2,14 @@
 
     python scripts/release_pose.py runs/default/average.safetensors --name hrnet_w24_slim_256x192.halpe136_v1 \\
         --out runs/release
-    python benchmarks/accuracy.py --model runs/release/hrnet_w24_slim_256x192.halpe136_v1.onnx --json runs/accuracy.json
-    python scripts/release_pose.py ... --metrics runs/accuracy.json        # again, with what was measured in the card
+    python benchmarks/accuracy.py --model runs/release/hrnet_w24_slim_256x192.halpe136_v1.onnx --out runs/reports
+    python scripts/release_pose.py ... --reports runs/reports             # again, with scores that mean what they say
+    python benchmarks/accuracy.py ... --json runs/accuracy.json
+    python scripts/release_pose.py ... --reports runs/reports --metrics runs/accuracy.json   # and figures in the card
+
+A heatmap's height says how sure the network is, on a scale that differs from part to part. With reports of the weights
+as trained, each part's heatmaps are multiplied by one number, so that a keypoint scored s is near enough to its label
+(similarity above 0.5) about s of the time on those photos. Where a keypoint lies does not change.
 
 The ONNX file keeps its weights as float16, half the size; the safetensors file is what training goes on from.
 """
@@ -15,8 +21,15 @@ import dataclasses
 import json
 from pathlib import Path
 
+import torch
+
 from wholepose.export.exporter import export_onnx
 from wholepose.models.checkpoints import load_model, save_model
+from wholepose.models.posenet import PoseNet
+from wholepose.skeletons import HALPE136
+
+PARTS = {"coco": ("body", "feet"), "face": ("face",), "hand": ("left_hand", "right_hand")}
+"""By report of benchmarks/accuracy.py: which parts of a person it tells of."""
 
 
 def main() -> None:
@@ -24,9 +37,16 @@ def main() -> None:
     parser.add_argument("weights", type=Path, help="average.safetensors of a run")
     parser.add_argument("--name", required=True, help="of the released weights")
     parser.add_argument("--out", type=Path, required=True, help="folder")
-    parser.add_argument("--metrics", type=Path, help="what benchmarks/accuracy.py --json wrote")
+    parser.add_argument("--reports", type=Path, help="what benchmarks/accuracy.py --out wrote of the weights as trained")
+    parser.add_argument("--metrics", type=Path, help="what benchmarks/accuracy.py --json wrote of the released weights")
     options = parser.parse_args()
     model, card = load_model(options.weights)
+    if options.reports is not None:
+        for task, parts in PARTS.items():
+            report = json.loads((options.reports / task / "report.json").read_text(encoding="utf-8"))
+            factor = score_factor(report["calibration"]["bins"])
+            scale_scores(model, parts, factor)
+            print(f"scores of {' and '.join(parts)} times {factor:.3f}")
     metrics = {}
     if options.metrics is not None:
         for task, report in json.loads(options.metrics.read_text(encoding="utf-8")).items():
@@ -38,6 +58,23 @@ def main() -> None:
     save_model(options.out / f"{options.name}.safetensors", model, card)
     report = export_onnx(model, card, options.out / f"{options.name}.onnx", half_weights=True)
     print(report)
+
+
+def score_factor(bins: list[dict[str, float]]) -> float:
+    """The number that, multiplied with the scores, brings them nearest to the shares of right keypoints."""
+    filled = [row for row in bins if row["n"]]
+    together = sum(row["n"] * row["score"] * row["right"] for row in filled)
+    return together / sum(row["n"] * row["score"] ** 2 for row in filled)
+
+
+@torch.no_grad()
+def scale_scores(model: PoseNet, parts: tuple[str, ...], factor: float) -> None:
+    """Multiplies the heatmaps of some parts."""
+    chosen = [keypoint for part in parts for keypoint in HALPE136.parts[part]]
+    layer = model.head.final_layer
+    layer.weight[chosen] *= factor
+    assert layer.bias is not None
+    layer.bias[chosen] *= factor
 
 
 if __name__ == "__main__":
