@@ -271,7 +271,8 @@ class SceneMaker:
             y2 = int(y1 + (y2 - y1) * rng.uniform(0.2, 0.8))
         image, mask = photo.image[y1:y2, x1:x2], photo.mask[y1:y2, x1:x2]
         tall = float(np.exp(rng.uniform(np.log(14), np.log(size * 0.9)))) * (y2 - y1) / float(photo.boxes[0][3] - y1)
-        factor = tall / (y2 - y1)
+        factor = min(tall / (y2 - y1), 1.1 * size / (x2 - x1))  # somebody who lies is wide
+        tall = factor * (y2 - y1)
         new = (max(2, round((x2 - x1) * factor * float(rng.uniform(0.85, 1.2)))), max(2, round(tall)))
         image, mask = (cv2.resize(part, new, interpolation=cv2.INTER_AREA) for part in (image, mask))
         if rng.random() < 0.5:

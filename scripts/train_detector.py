@@ -152,18 +152,24 @@ def main() -> None:
         done = (time.monotonic() - start) / (options.minutes * 60)
         return float(options.from_share + (1 - options.from_share) * done)
 
-    batches: queue.Queue[tuple[Tensor, Tensor, Tensor]] = queue.Queue(maxsize=3)
+    batches: queue.Queue[tuple[Tensor, Tensor, Tensor] | Exception] = queue.Queue(maxsize=3)
 
     def produce() -> None:
         rng = np.random.default_rng(options.seed)
         while progress() < 1:
             size, count = next((size, count) for until, size, count in PHASES if progress() < until)
-            batches.put(make_batch(maker, size, count, rng))
+            try:
+                batches.put(make_batch(maker, size, count, rng))
+            except Exception as error:  # so that training ends, too
+                batches.put(error)
+                return
 
     threading.Thread(target=produce, daemon=True).start()
     sums = torch.zeros(2)
     while (share := progress()) < 1:
         batch = batches.get()
+        if isinstance(batch, Exception):
+            raise batch
         height = min(1.0, (step + 1) / 150) * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * share)))
         for optimiser, peak in zip(optimisers, PEAK_RATES, strict=True):
             for group in optimiser.param_groups:
