@@ -37,10 +37,8 @@ def main() -> None:
     parser.add_argument("weights", type=Path, help="average.safetensors of a run")
     parser.add_argument("--name", required=True, help="of the released weights")
     parser.add_argument("--out", type=Path, required=True, help="folder")
-    parser.add_argument(
-        "--reports", type=Path, help="what benchmarks/accuracy.py --out wrote of the weights as trained"
-    )
-    parser.add_argument("--metrics", type=Path, help="what benchmarks/accuracy.py --json wrote of the released weights")
+    parser.add_argument("--reports", type=Path, help="of the weights as trained, by benchmarks/accuracy.py --out")
+    parser.add_argument("--metrics", type=Path, help="of the released weights, by benchmarks/accuracy.py --json")
     options = parser.parse_args()
     model, card = load_model(options.weights)
     if options.reports is not None:

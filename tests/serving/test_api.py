@@ -61,6 +61,18 @@ def test_formats_are_the_library_s(live_server, servers):
     assert get("?flip_test=true&format=coco").json() == [rounded_coco_result(one) for one in flipped.to_coco(0)]
 
 
+def test_a_model_without_a_flip_test_says_so(servers, tiny_models, blob_png, tmp_path):
+    from wholepose.estimator import PoseEstimator
+    from wholepose.runtimes.onnx import OnnxRuntime
+
+    model = tiny_models.save_centroid_model(tmp_path / "plain.onnx", flip_test=None)
+    with servers.running(PoseEstimator(OnnxRuntime(model, threads=1))) as live:
+        assert live.pose(blob_png, "?whole_image=true").status_code == 200
+        refused = live.pose(blob_png, "?whole_image=true&flip_test=true")
+    assert refused.status_code == 400
+    assert "flip_test" in refused.json()["error"]["message"]
+
+
 def test_boxes(tiny_server, blob_png):
     document = tiny_server.pose(blob_png, f"?boxes={BOX};-20,0.5,190,199.5&uncertainty=true").json()
     assert (document["height"], document["width"]) == (200, 180)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect, Request
 
+from wholepose.errors import WeightsError
 from wholepose.estimator import PoseEstimator
 from wholepose.poses import Poses
 from wholepose.runtimes.base import available_cores
@@ -134,6 +135,10 @@ class Service:
                 loop = asyncio.get_running_loop()
                 name = self.estimator.runtime.card.name
                 return await loop.run_in_executor(self._answerers, make, poses, decoded.image, query, name)
+        except WeightsError as error:
+            if not query.flip_test:
+                raise
+            raise ApiError("invalid_parameter", "flip_test: this server's model file has none; leave it off") from error
         finally:
             decoded.release()
 
