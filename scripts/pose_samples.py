@@ -62,11 +62,13 @@ class Material:
         people: By set, see SHARES.
         held_out: People of LSP that nothing is learnt from.
         backgrounds: Pictures without people.
+        figures: People cut out, (H, W, 4) uint8 RGBA, to stand beside and before others.
     """
 
     people: dict[str, list[Labelled]] = field(default_factory=dict)
     held_out: list[Labelled] = field(default_factory=list)
     backgrounds: list[np.ndarray] = field(default_factory=list)
+    figures: list[np.ndarray] = field(default_factory=list)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -114,6 +116,22 @@ def read_crops(folder: Path) -> dict[str, list[Labelled]]:
     return people
 
 
+def read_figures(folder: Path) -> list[np.ndarray]:
+    """People cut out of a set of photos with masks, at most 256 pixels tall."""
+    from pycocotools import mask as coco_mask
+
+    document = json.loads((folder / "boxes.json").read_text(encoding="utf-8"))
+    files = {image["id"]: image["file_name"] for image in document["images"]}
+    figures = []
+    for row in document["annotations"]:
+        x, y, width, height = (round(value) for value in row["bbox"])
+        alpha = coco_mask.decode(row["segmentation"]) * np.uint8(255)
+        whole = np.dstack([read_rgb(folder / files[row["image_id"]]), alpha])[y : y + height, x : x + width]
+        factor = min(1.0, 256 / height)
+        figures.append(cv2.resize(whole, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))
+    return figures
+
+
 def read_material(stage: str, data: Path | None, crops: Path) -> Material:
     """Everything of a stage; the clean one reads no photo at all."""
     material = Material(people=read_crops(crops))
@@ -122,6 +140,7 @@ def read_material(stage: str, data: Path | None, crops: Path) -> Material:
         for name in PHOTO_SETS:
             material.people[name], left = read_photos(data / name)
             material.held_out += left
+        material.figures = read_figures(data / "street")
         for file in sorted((data / "negatives" / "images").iterdir())[::3]:
             material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
     else:
@@ -135,7 +154,7 @@ def read_material(stage: str, data: Path | None, crops: Path) -> Material:
 def augmented(
     person: Labelled, kind: str, background: np.ndarray | None, size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One crop (H, W, 3) uint8, its keypoints (136, 2) in crop pixels and their weights (136,)."""
+    """One crop (H, W, 3) uint8 in its own colours, its keypoints (136, 2) in crop pixels and their weights (136,)."""
     box = person.box.astype(np.float64)
     keypoints, photo = person.keypoints.astype(np.float64), person.photo
     if kind in GROWTH:
@@ -167,7 +186,21 @@ def augmented(
         cv2.warpAffine(photo, matrix, (size[1], size[0]), crop, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
     else:
         crop = cv2.warpAffine(photo, matrix, (size[1], size[0]))
-    return recoloured(crop, rng), transform_points(keypoints, matrix), person.labelled.astype(np.float32)
+    return crop, transform_points(keypoints, matrix), person.labelled.astype(np.float32)
+
+
+def beside(crop: np.ndarray, figure: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The crop with somebody else at its left or right, who may hide a part of the person in the middle."""
+    height, width = crop.shape[:2]
+    scale = min(height * rng.uniform(0.5, 1.3) / figure.shape[0], 1.2 * width / figure.shape[1])
+    side = 1 if rng.random() < 0.5 else -1
+    x, y = width * (0.5 + side * rng.uniform(0.28, 0.6)), height * rng.uniform(0.35, 0.75)
+    across = scale if rng.random() < 0.5 else -scale
+    matrix = np.array([[across, 0, x - across * figure.shape[1] / 2], [0, scale, y - scale * figure.shape[0] / 2]])
+    pasted = cv2.warpAffine(figure, matrix, (width, height)).astype(np.float32)
+    alpha = pasted[..., 3:] / 255
+    bright = rng.uniform(0.6, 1.3)
+    return (crop * (1 - alpha) + np.minimum(pasted[..., :3] * bright, 255) * alpha).astype(np.uint8)
 
 
 def recoloured(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -246,7 +279,11 @@ class Batches:
                     continue
                 people = self._material.people[name]
                 person = people[rng.integers(len(people))]
-                sample = augmented(person, name, background if rng.random() < 0.5 else None, size, rng)
+                crop, *labels = augmented(person, name, background if rng.random() < 0.5 else None, size, rng)
+                figures = self._material.figures
+                if figures and name not in GROWTH and rng.random() < 0.25:
+                    crop = beside(crop, figures[rng.integers(len(figures))], rng)
+                sample = (recoloured(crop, rng), *labels)
                 samples.append(mirrored(*sample) if rng.random() < 0.5 else sample)
             crops, keypoints, weights = zip(*samples, strict=True)
             self._ready.put((np.stack(crops), np.stack(keypoints).astype(np.float32), np.stack(weights)))

@@ -46,6 +46,7 @@ DATA = {
         "COCO train2017, 78 photos (annotations CC BY 4.0, photos various terms)",
         "300-W: HELEN and AFW, 1,207 faces (research only)",
         "hands of Ge et al. 2019, 400 (non-commercial research and education)",
+        "Clothing Co-Parsing, 1,003 people cut out to stand beside others (photos of bloggers, no licence of theirs)",
         "259 studio photos of HuuTranDuc/LiteHrnet (no licence of the photos)",
         "INRIA Person negatives as backgrounds (research)",
         SYNTHETIC,
