@@ -1,0 +1,107 @@
+"""What the scripts that train the embedded weights reckon with."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the [train] extra")
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def scripts_to_import(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
+
+
+@pytest.mark.parametrize("shape", [(24, 216), (216, 24), (32, 96)])
+def test_orthogonal_keeps_directions_and_evens_their_sizes(shape):
+    from muon import orthogonal
+
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, sizes, v = torch.linalg.svd(matrix, full_matrices=False)
+    evened = orthogonal(1e-3 * matrix)
+    found = torch.linalg.svdvals(evened)
+    assert sizes.max() / sizes.min() > found.max() / found.min()
+    assert found.min() > 0.5
+    assert found.max() < 1.4
+    along = torch.diagonal(u.T @ evened @ v.T)
+    assert (along > 0.4).all()  # each of its own directions, none turned round
+
+
+def test_muon_descends_evenly_where_the_gradient_does_not():
+    """A loss a hundred times steeper in one direction than in another: both fall at the same pace."""
+    from muon import Muon
+
+    weights = torch.nn.Parameter(torch.ones(2, 1, 1, 2))
+    steep = torch.tensor([[1.0, 0.0], [0.0, 1e-2]]).view(2, 1, 1, 2)
+    optimiser = Muon([weights], lr=0.02)
+    for _ in range(20):
+        optimiser.zero_grad()
+        (steep * weights).sum().backward()
+        optimiser.step()
+    moved = (1 - weights.detach()).flatten()
+    assert moved[0] > 0.2
+    assert moved[3] > 0.2
+    assert abs(moved[1]) < 0.05
+    assert abs(moved[2]) < 0.05
+
+
+def test_scaled_scores_say_how_often_they_are_right():
+    from release_pose import scale_scores, score_factor
+
+    from wholepose.models.posenet import build_model
+    from wholepose.skeletons import HALPE136
+
+    bins = [{"n": 50, "score": s, "right": 0.4 * s} for s in (0.2, 0.5, 0.9)] + [{"n": 0, "score": None, "right": None}]
+    assert score_factor(bins) == pytest.approx(0.4)
+    model = build_model("hrnet_w16_slim", 136).eval()
+    crops = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        before = model(crops).numpy()
+    scale_scores(model, ("face",), 0.4)
+    with torch.inference_mode():
+        after = model(crops).numpy()
+    face = np.isin(np.arange(136), list(HALPE136.parts["face"]))
+    np.testing.assert_allclose(after[:, face], 0.4 * before[:, face], rtol=1e-5, atol=1e-9)
+    np.testing.assert_array_equal(after[:, ~face], before[:, ~face])
+
+
+def test_somebody_beside_covers_one_side_alone():
+    from pose_samples import beside
+
+    crop = np.zeros((128, 96, 3), np.uint8)
+    figure = np.full((100, 30, 4), 255, np.uint8)
+    sides = set()
+    for seed in range(20):
+        shown = beside(crop, figure, np.random.default_rng(seed))
+        assert shown.shape == crop.shape
+        covered = np.flatnonzero((shown > 0).any(axis=(0, 2)))
+        if len(covered):
+            sides.add(bool(covered.mean() > 48))
+        assert (shown == 0).all(axis=2).mean() > 0.4
+    assert sides == {False, True}
+
+
+def test_drawn_people_become_scenes_with_boxes_around_what_shows():
+    from detector_scenes import SceneMaker, _add_drawn
+
+    image = np.full((320, 320, 3), 90, np.uint8)
+    owner = np.zeros((320, 320), np.uint8)
+    owner[40:200, 60:120], owner[100:160, 180:300] = 1, 2  # one stands, one lies
+    image[owner == 1], image[owner == 2] = 200, 250
+    photos = {name: [] for name in ("coco", "single", "cutout", "negative", "drawn", "figure")}
+    _add_drawn(photos, image, owner)
+    assert photos["drawn"][0].boxes.tolist() == [[60, 40, 120, 200], [180, 100, 300, 160]]
+    for name in ("coco", "single", "negative", "cutout"):
+        photos[name] = photos["figure"] if name == "cutout" else photos["drawn"]
+    maker, rng = SceneMaker(photos), np.random.default_rng(0)
+    for _ in range(50):
+        picture, people, ignored = maker.make(128, rng)
+        assert picture.shape == (128, 128, 3)
+        assert ignored.shape == (128, 128)
+        assert (people[:, 2:4] > people[:, :2]).all()
+        assert people[:, :4].min(initial=0) >= -1
+        assert people[:, :4].max(initial=0) <= 129
