@@ -10,7 +10,7 @@ import pytest
 
 from wholepose.cli.main import main
 from wholepose.cli.predict_videos import stream_clips
-from wholepose.cli.predict_words import frame_range
+from wholepose.cli.words import frame_range
 from wholepose.draw import Trails, draw_poses
 from wholepose.formats import read_poses_file
 from wholepose.images import load_image, save_image

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wholepose.cli.predict_words import count, positive
+from wholepose.cli.words import count, positive
 
 EPILOG = """\
 examples:

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from wholepose.cli.words import count
+
 _EPILOG = """\
 examples:
   wholepose data check halpe_val_v1.json --images val2017/ --out report/
@@ -42,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.add_argument("file", type=Path, metavar="FILE", help="annotation file (.json)")
     check.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures; default: the file's own")
     check.add_argument("--out", type=Path, metavar="DIR", help="folder for report.json and contact_sheet.png")
-    check.add_argument("--people", type=_positive, default=24, metavar="N", help="people on the sheet; default: 24")
+    check.add_argument("--people", type=count, default=24, metavar="N", help="people on the sheet; default: 24")
     check.add_argument("--seed", type=int, default=0, help="other people on the sheet; default: 0")
     check.add_argument("--skeleton", metavar="NAME", help="the file's skeleton, where the file does not say it")
     prepare = commands.add_parser(
@@ -64,13 +66,6 @@ def run(options: argparse.Namespace) -> int:
         0 all is well, 1 something is wrong or missing; each is listed.
     """
     return _check(options) if options.data_command == "check" else _prepare(options)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
 
 
 def _check(options: argparse.Namespace) -> int:

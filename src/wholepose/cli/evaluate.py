@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wholepose.cli.predict_words import fraction
+from wholepose.cli.words import fraction
 from wholepose.errors import ConfigError
 
 if TYPE_CHECKING:

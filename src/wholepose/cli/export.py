@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wholepose.cli.predict_words import count, pixels
+from wholepose.cli.words import count, pixels
 from wholepose.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wholepose.cli.predict_words import fraction
+from wholepose.cli.words import fraction
 from wholepose.errors import ConfigError
 
 _EPILOG = """\

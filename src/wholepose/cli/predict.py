@@ -19,7 +19,7 @@ from wholepose.cli.predict_inputs import People, Picture, name_pictures
 from wholepose.cli.predict_outputs import CocoWriter, DocumentWriter, Drawer, FormatWriter, Writer, coco_image_ids
 from wholepose.cli.predict_ray import add_options, check_engine, out_folder, predict_on_ray
 from wholepose.cli.predict_report import Report
-from wholepose.cli.predict_words import FrameRange, box, count, fraction, frame_range
+from wholepose.cli.words import FrameRange, box, count, fraction, frame_range
 from wholepose.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:

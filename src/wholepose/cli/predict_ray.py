@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wholepose.cli.predict_report import Report, plural
-from wholepose.cli.predict_words import count
+from wholepose.cli.words import count
 from wholepose.errors import ConfigError
 
 if TYPE_CHECKING:

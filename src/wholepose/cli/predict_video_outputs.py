@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from wholepose.cli.predict_outputs import ending_of
-from wholepose.cli.predict_words import FrameRange
+from wholepose.cli.words import FrameRange
 from wholepose.errors import VideoError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
-from wholepose.cli.predict_words import count
+from wholepose.cli.words import count
 from wholepose.errors import ConfigError, require
 
 _EPILOG = """\

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from wholepose.cli.words import count, fraction, natural
+
 _EPILOG = """\
 examples:
   wholepose synth --count 1000 --out people/
@@ -39,8 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the results; made if missing"
     )
-    parser.add_argument("--count", type=_positive, metavar="N", help="pictures (default: 100) or clips (1)")
-    parser.add_argument("--seed", type=_natural, default=0, metavar="S", help="another seed, other people; default: 0")
+    parser.add_argument("--count", type=count, metavar="N", help="pictures (default: 100) or clips (1)")
+    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="another seed, other people; default: 0")
     parser.add_argument("--size", type=_size, default=(480, 640), metavar="HxW", help="default: 480x640")
     parser.add_argument("--people", type=_range, default=(1, 4), metavar="A..B", help="people a picture; default: 1..4")
     looks = parser.add_argument_group("looks")
@@ -49,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     looks.add_argument("--hand-poses", type=Path, metavar="FILE", help="hand shapes (.npz with 'poses')")
     looks.add_argument(
         "--effects",
-        type=_fraction,
+        type=fraction,
         default=1.0,
         metavar="S",
         help="how much cameras spoil pictures, 0 to 1; default: 1",
@@ -57,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     looks.add_argument("--clean", action="store_true", help="nothing of unproven licence: no skin pictures")
     video = parser.add_argument_group("clips")
     video.add_argument("--video", action="store_true", help="write a clip of moving people instead of pictures")
-    video.add_argument("--frames", type=_positive, metavar="N", help="frames a clip, 25 a second; default: 125")
+    video.add_argument("--frames", type=count, metavar="N", help="frames a clip, 25 a second; default: 125")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu or cuda:0; default: cpu")
 
 
@@ -122,29 +124,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _mover(bar: Any) -> Callable[[int], None]:
     return lambda done: bar.update(done - bar.n)
-
-
-def _positive(text: str) -> int:
-    value = _natural(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, not {text!r}")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
-    return value
 
 
 def _size(text: str) -> tuple[int, int]:
