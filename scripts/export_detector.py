@@ -1,7 +1,10 @@
 """Writes the person detector as the embedded ONNX file, measures it and stores the figures in its card.
 
-    python scripts/export_detector.py --data ../shared/data --run runs/detector \
-        --out src/wholepose/weights/embedded/detector.onnx
+    python scripts/export_detector.py --data ../shared/data --run runs/detector --name wholepose_detector_v1 \
+        --out runs/release
+    python scripts/embed_weights.py runs/release/wholepose_detector_v1.onnx detector
+
+Beside the ONNX file it writes a safetensors file that scripts/train_detector.py goes on from.
 
 The threshold is the lowest one with fewer than `--false-positives` boxes a picture on the photos without people that
 training left out. Those and coco/dev were used for choosing, so the figures are no test of what was never looked at.
@@ -21,6 +24,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -110,34 +114,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--name", required=True, help="of the released weights")
+    parser.add_argument("--out", type=Path, required=True, help="folder")
     parser.add_argument("--input-size", type=int, default=416)
     parser.add_argument("--false-positives", type=float, default=0.3)
     options = parser.parse_args()
 
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"{options.name}.onnx"
     checkpoint = torch.load(options.run / "last.pt", weights_only=True)
+    save_file(
+        {name: value.contiguous() for name, value in checkpoint["weights"].items()},
+        path.with_suffix(".safetensors"),
+        {"pictures": str(checkpoint["pictures"])},
+    )
     net = DetectorNet()
     net.load_state_dict(checkpoint["weights"])
     model = to_onnx(net.eval())
     card = DetectorCard(
-        name="wholepose_detector_v0",
+        name=options.name,
         input_size=options.input_size,
         threshold=0.3,
         licence="Apache-2.0 (code); weights trained on photos under research and various terms, see training_data",
-        description=f"First person detector of wholepose, trained on {checkpoint['pictures']} composed pictures "
-        "on a CPU; boxes of the visible part of people. The threshold was chosen on the photos without people, the "
-        "input size and the flip test on coco/dev, so these figures flatter it.",
+        description=f"Person detector of wholepose, trained on {checkpoint['pictures']} composed pictures on a CPU; "
+        "boxes of the visible part of people. The threshold was chosen on the photos without people, the input size and "
+        "the flip test on coco/dev, so these figures flatter it.",
         training_data=(
             "COCO train2017, 78 photos (annotations CC BY 4.0, photos various terms)",
             "Leeds Sports Pose and LSP Extended training sets (Flickr photos, no licence stated)",
             "Clothing Co-Parsing (Apache-2.0 file; photos of bloggers without licence)",
             "studio photos of HuuTranDuc/LiteHrnet (no licence of the photos)",
             "INRIA Person negatives (research)",
+            "synthetic people of wholepose",
         ),
     )
-    write(model, card, options.out)
+    write(model, card, path)
 
-    detector = EmbeddedDetector(path=options.out, threshold=0.005, input_size=options.input_size, threads=2)
+    detector = EmbeddedDetector(path=path, threshold=0.005, input_size=options.input_size, threads=2)
     photos = dev_photos(options.data)
     found = detector.detect([photo.image for photo in photos])
     metrics = {f"coco_dev/{name}": value for name, value in average_precision(photos, found).items()}
@@ -160,7 +173,7 @@ def main() -> None:
         for name, value in average_precision(photos, kept).items()
         if name.startswith("AR")
     }
-    write(model, DetectorCard(**{**card.__dict__, "threshold": threshold, "metrics": metrics}), options.out)
+    write(model, DetectorCard(**{**card.__dict__, "threshold": threshold, "metrics": metrics}), path)
 
     image = np.array(Image.fromarray(photos[0].image).resize((640, 480)))
     times = []
@@ -171,7 +184,7 @@ def main() -> None:
     for at, rate in zip(thresholds[::5], rates[::5], strict=True):
         print(f"threshold {at:.2f}: {rate:.3f} false positives a picture")
     print(json.dumps(metrics, indent=1))
-    print(f"threshold {threshold}, {options.out.stat().st_size / 1e6:.2f} MB, 640x480 photo on 2 threads: ", end="")
+    print(f"threshold {threshold}, {path.stat().st_size / 1e6:.2f} MB, 640x480 photo on 2 threads: ", end="")
     print(f"median {statistics.median(times) * 1e3:.1f} ms, best {min(times) * 1e3:.1f} ms")
 
 

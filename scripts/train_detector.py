@@ -23,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, help="folder that scripts/draw_detector_scenes.py filled")
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=45)
-    parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="go on from these weights")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="go on from these weights: last.pt or .safetensors")
     parser.add_argument("--from-share", type=float, default=0.0, help="where in the schedule to begin, 0 to 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measure-every", type=float, default=6, metavar="MINUTES")
@@ -137,9 +138,14 @@ def main() -> None:
     net = DetectorNet(DetectorConfig()).to(memory_format=torch.channels_last)
     step = pictures = 0
     if options.start is not None:
-        checkpoint = torch.load(options.start, weights_only=True)
-        net.load_state_dict(checkpoint["weights"])
-        pictures = checkpoint["pictures"]
+        if options.start.suffix == ".safetensors":
+            with safe_open(options.start, "pt") as file:
+                net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+                pictures = int(file.metadata()["pictures"])
+        else:
+            checkpoint = torch.load(options.start, weights_only=True)
+            net.load_state_dict(checkpoint["weights"])
+            pictures = checkpoint["pictures"]
     average = copy.deepcopy(net).eval()
     inner = [n for n, p in net.named_parameters() if p.ndim == 4 and not n.startswith(("stem.", "outputs."))]
     filters = [p for n, p in net.named_parameters() if n in inner]
