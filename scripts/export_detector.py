@@ -137,7 +137,7 @@ def main() -> None:
         threshold=0.3,
         licence="Apache-2.0 (code); weights trained on photos under research and various terms, see training_data",
         description=f"Person detector of wholepose, trained on {checkpoint['pictures']} composed pictures on a CPU; "
-        "boxes of the visible part of people. The threshold was chosen on the photos without people, the input size and "
+        "boxes of what shows of people. The threshold was chosen on the photos without people, the input size and "
         "the flip test on coco/dev, so these figures flatter it.",
         training_data=(
             "COCO train2017, 78 photos (annotations CC BY 4.0, photos various terms)",
