@@ -152,7 +152,12 @@ def read_material(stage: str, data: Path | None, crops: Path) -> Material:
 
 
 def augmented(
-    person: Labelled, kind: str, background: np.ndarray | None, size: tuple[int, int], rng: np.random.Generator
+    person: Labelled,
+    kind: str,
+    background: np.ndarray | None,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    strength: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One crop (H, W, 3) uint8 in its own colours, its keypoints (136, 2) in crop pixels and their weights (136,)."""
     box = person.box.astype(np.float64)
@@ -166,17 +171,17 @@ def augmented(
         grow = np.exp(rng.uniform(np.log(0.95), np.log(GROWTH[kind])))
     else:
         body = np.flatnonzero(person.labelled)
-        if rng.random() < 0.3 and len(body) > 8:  # half a body
+        if rng.random() < 0.3 * strength and len(body) > 8:  # half a body
             upper = rng.random() < 0.7
             chosen = [k for k in body if (k in UPPER or k >= 26) == upper]
             if len(chosen) > 2:
                 box = np.concatenate([keypoints[chosen].min(0), keypoints[chosen].max(0)])
                 box += np.array([-1, -1, 1, 1]) * 0.12 * (box[2:] - box[:2]).max()
-        grow = np.clip(rng.normal(1.0, 0.25), 0.65, 1.5)
+        grow = np.clip(rng.normal(1.0, 0.25 * strength), 0.65, 1.5)
     centers, sizes = crop_regions(box[None], size[1] / size[0])
     sizes = sizes * grow
-    centers = centers + rng.uniform(-0.1, 0.1, (1, 2)) * sizes[:, ::-1]
-    turn = np.clip(rng.normal(0, 30), -80, 80) if rng.random() < 0.6 else 0.0
+    centers = centers + strength * rng.uniform(-0.1, 0.1, (1, 2)) * sizes[:, ::-1]
+    turn = np.clip(rng.normal(0, 30 * strength), -80, 80) if rng.random() < 0.6 else 0.0
     matrix = crop_matrices(centers, sizes, size, turn)[0]
     shrink = np.abs(np.linalg.det(matrix[:, :2])) ** 0.5
     if shrink < 0.5 and rng.random() < 0.5:  # sometimes smooth, sometimes aliased, as photos come
@@ -203,19 +208,19 @@ def beside(crop: np.ndarray, figure: np.ndarray, rng: np.random.Generator) -> np
     return (crop * (1 - alpha) + np.minimum(pasted[..., :3] * bright, 255) * alpha).astype(np.uint8)
 
 
-def recoloured(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def recoloured(crop: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     """Brightness, contrast, colour cast, grey, blur, noise and something in the way."""
     values = crop.astype(np.float32)
-    if rng.random() < 0.7:
+    if rng.random() < 0.7 * strength:
         values = (values - 128) * rng.uniform(0.6, 1.4) + np.float32(128 + rng.uniform(-35, 35))
         values += rng.uniform(-14, 14, 3).astype(np.float32)
-    if rng.random() < 0.1:
+    if rng.random() < 0.1 * strength:
         values = np.repeat(values.mean(2, keepdims=True), 3, 2)
-    if rng.random() < 0.15:
+    if rng.random() < 0.15 * strength:
         values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.5, 1.6))
-    if rng.random() < 0.15:
+    if rng.random() < 0.15 * strength:
         values = values + rng.standard_normal(values.shape, dtype=np.float32) * np.float32(rng.uniform(2, 14))
-    if rng.random() < 0.15:
+    if rng.random() < 0.15 * strength:
         height, width = crop.shape[:2]
         h, w = int(height * rng.uniform(0.08, 0.3)), int(width * rng.uniform(0.08, 0.35))
         y, x = rng.integers(0, height - h), rng.integers(0, width - w)
@@ -254,13 +259,19 @@ class Batches:
             {k: v for k, v in shares.items() if k == "nobody" or material.people[k]},
         )
         self._rng = np.random.default_rng(seed)
-        self._wanted = ((128, 96), 32)
+        self._wanted = ((128, 96), 32, 1.0)
         self._ready: queue.Queue = queue.Queue(maxsize=3)
         threading.Thread(target=self._fill, daemon=True).start()
 
-    def next(self, size: tuple[int, int], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Crops (B, H, W, 3) uint8, keypoints (B, 136, 2) in crop pixels, weights (B, 136)."""
-        self._wanted = (size, count)
+    def next(
+        self, size: tuple[int, int], count: int, strength: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Crops (B, H, W, 3) uint8, keypoints (B, 136, 2) in crop pixels, weights (B, 136).
+
+        The less `strength`, from 1 down to 0, the more crops are as they come when the model is used; it takes effect
+        a few batches later.
+        """
+        self._wanted = (size, count, strength)
         while True:
             batch = self._ready.get()
             if batch[0].shape[:3] == (count, *size):
@@ -270,7 +281,7 @@ class Batches:
         names, shares = list(self._shares), np.array(list(self._shares.values()))
         rng, backgrounds = self._rng, self._material.backgrounds
         for _ in itertools.count():
-            size, count = self._wanted
+            size, count, strength = self._wanted
             samples = []
             for name in rng.choice(names, count, p=shares / shares.sum()):
                 background = backgrounds[rng.integers(len(backgrounds))]
@@ -279,11 +290,12 @@ class Batches:
                     continue
                 people = self._material.people[name]
                 person = people[rng.integers(len(people))]
-                crop, *labels = augmented(person, name, background if rng.random() < 0.5 else None, size, rng)
+                around = background if rng.random() < 0.5 * strength else None
+                crop, *labels = augmented(person, name, around, size, rng, strength)
                 figures = self._material.figures
-                if figures and name not in GROWTH and rng.random() < 0.25:
+                if figures and name not in GROWTH and rng.random() < 0.25 * strength:
                     crop = beside(crop, figures[rng.integers(len(figures))], rng)
-                sample = (recoloured(crop, rng), *labels)
+                sample = (recoloured(crop, rng, strength), *labels)
                 samples.append(mirrored(*sample) if rng.random() < 0.5 else sample)
             crops, keypoints, weights = zip(*samples, strict=True)
             self._ready.put((np.stack(crops), np.stack(keypoints).astype(np.float32), np.stack(weights)))

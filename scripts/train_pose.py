@@ -37,6 +37,8 @@ ARCH = "hrnet_w24_slim"
 SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma in cells, batch
 LIMBS = list(range(5, 17))
 RATES = {"filters": 0.02, "others": 1.5e-3}
+GENTLER = 0.6
+"""How much less crops are varied at the end than at the beginning: small networks have no time to overfit here."""
 KERNEL = 11
 SYNTHETIC = "synthetic people of wholepose (clean looks)"
 DATA = {
@@ -239,7 +241,7 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
     while (done := progress.elapsed_s / (60 * options.minutes)) < 1:
         size, sigma, count = SMALL if done < options.small else LARGE
         rate = (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * done))
-        loss = run.learn(batches.next(size, count), sigma, rate)
+        loss = run.learn(batches.next(size, count, 1 - GENTLER * done), sigma, rate)
         running = loss if running == 0 else 0.98 * running + 0.02 * loss
         progress.elapsed_s = before + time.monotonic() - started
         if time.monotonic() - reported > 60:
