@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wholepose.detectors.base import Detections, make_detections, non_maximum_suppression
@@ -72,6 +72,7 @@ def test_detections_are_sorted_clipped_finite_and_read_only() -> None:
 
 
 @settings(max_examples=100, deadline=None)
+@example(1, 3)
 @given(st.integers(1, 50_000), st.integers(1, 50_000))
 def test_tiles_cover_the_image_and_overlap(height: int, width: int) -> None:
     tiles = tiles_of((height, width))

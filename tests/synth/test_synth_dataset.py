@@ -157,7 +157,7 @@ def test_two_runs_at_once_into_one_folder(people, tmp_path):
         (["--size", "8x9"], "between 32 and 4096"),
         (["--people", "4..1"], "least <= most"),
         (["--people", "many"], "range such as"),
-        (["--count", "0"], "at least 1"),
+        (["--count", "0"], "from 1 on"),
         (["--seed", "-3"], "--seed"),
         (["--effects", "2"], "from 0 to 1"),
         (["--frames", "5"], "add --video"),

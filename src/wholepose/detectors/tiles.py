@@ -35,10 +35,11 @@ def tiles_of(image_size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
     length = max(TILE_ASPECT * short, 2 * long / (MOST_TILES + 1))
     count = math.ceil((long - length) / (length / 2) - 1e-9) + 1
     starts = np.linspace(0, long - length, count)
-    spans = [(math.floor(start), min(long, math.ceil(start + length))) for start in starts]
+    # Of tiles that would start at the same pixel, in images a few pixels high, the longest is kept.
+    spans = {math.floor(start): min(long, math.ceil(start + length)) for start in starts}
     if width >= height:
-        return [(low, 0, high, height) for low, high in spans]
-    return [(0, low, width, high) for low, high in spans]
+        return [(low, 0, high, height) for low, high in spans.items()]
+    return [(0, low, width, high) for low, high in spans.items()]
 
 
 def join_tiles(
