@@ -42,8 +42,6 @@ SHARES = {
 GROWTH = {"face68": 3.2, "face": 2.0, "hand21": 2.2, "left_hand": 2.0, "right_hand": 2.0}
 """How much larger than its keypoints the box around a face or a hand may be."""
 UPPER = frozenset(range(11)) | {17, 18}
-NOT_IN_FACES = [7, 8, *range(11, 17), *range(19, 26)]
-"""Elbows, hips, legs and feet: in no photo of the set of faces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +100,6 @@ def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
         for keypoints, box in people:
             person = Labelled(photo, keypoints[:, :2] * factor, keypoints[:, 2] > 0, box * factor)
             (left if image_id in held_out else kept).append(person)
-    if folder.name == "face68":
-        for person in kept:
-            person.keypoints[NOT_IN_FACES], person.labelled[NOT_IN_FACES] = np.inf, True
     return kept, left
 
 
@@ -168,7 +163,7 @@ def augmented(
     box = person.box.astype(np.float64)
     keypoints, photo = person.keypoints.astype(np.float64), person.photo
     if kind in GROWTH:
-        part = person.labelled & np.isfinite(keypoints).all(1)
+        part = person.labelled
         if kind in DRAWN:
             part = np.zeros(136, dtype=bool)
             part[list(HALPE136.parts[kind])] = True
@@ -196,9 +191,7 @@ def augmented(
         cv2.warpAffine(photo, matrix, (size[1], size[0]), crop, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
     else:
         crop = cv2.warpAffine(photo, matrix, (size[1], size[0]))
-    known = np.isfinite(keypoints).all(1, keepdims=True)
-    placed = np.where(known, transform_points(np.where(known, keypoints, 0), matrix), np.inf)
-    return crop, placed, person.labelled.astype(np.float32)
+    return crop, transform_points(keypoints, matrix), person.labelled.astype(np.float32)
 
 
 def beside(crop: np.ndarray, figure: np.ndarray, rng: np.random.Generator) -> np.ndarray:

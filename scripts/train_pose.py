@@ -39,10 +39,6 @@ LIMBS = list(range(5, 17))
 RATES = {"filters": 0.02, "others": 1.5e-3}
 GENTLER = 0.6
 """How much less crops are varied at the end than at the beginning: small networks have no time to overfit here."""
-ABSENT = 0.25
-"""Weight of a keypoint that is not in the crop against one that is."""
-SETTLED = (0.2, 0.4)
-"""Of --settle: share of the highest learning rates, and how much crops are varied."""
 KERNEL = 11
 SYNTHETIC = "synthetic people of wholepose (clean looks)"
 DATA = {
@@ -165,15 +161,15 @@ def split_parameters(model: PoseNet) -> tuple[list[torch.nn.Parameter], list[tor
 
 
 def targets_of(points: torch.Tensor, weights: torch.Tensor, size: tuple[int, int], sigma: float):
-    """Gaussian targets (B, K, h, w), weights (B, K): what lies outside the crop, or is infinite, is to be nowhere."""
+    """Gaussian targets (B, K, h, w) and weights (B, K), 0 for what lies outside the crop; nothing where infinite."""
     height, width = size[0] // 4, size[1] // 4
     cells = points / 4
     device = points.device
     x = torch.exp(-((torch.arange(width, device=device) - cells[..., 0, None]) ** 2) / (2 * sigma**2))
     y = torch.exp(-((torch.arange(height, device=device) - cells[..., 1, None]) ** 2) / (2 * sigma**2))
     edge = torch.tensor([width, height], device=device) + sigma
-    inside = ((cells > -sigma) & (cells < edge)).all(-1)
-    return y[..., None] * x[..., None, :], weights * torch.where(inside, 1.0, ABSENT)
+    counts = ((cells > -sigma) & (cells < edge)).all(-1) | cells.isinf().all(-1)
+    return y[..., None] * x[..., None, :], weights * counts
 
 
 def to_network(crops: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -211,7 +207,6 @@ def main() -> None:
     parser.add_argument("--small", type=float, default=0.65, help="share of the time that goes to small crops")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", type=Path, help="weights to start from")
-    parser.add_argument("--settle", action="store_true", help="from weights that are done, gently, for a short while")
     parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads; all cores when 0")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
@@ -245,9 +240,8 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
     running, reported, saved = 0.0, 0.0, time.monotonic()
     while (done := progress.elapsed_s / (60 * options.minutes)) < 1:
         size, sigma, count = SMALL if done < options.small else LARGE
-        height, strength = SETTLED if options.settle else (1.0, 1 - GENTLER * done)
-        rate = height * (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
-        loss = run.learn(batches.next(size, count, strength), sigma, rate)
+        rate = (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * done))
+        loss = run.learn(batches.next(size, count, 1 - GENTLER * done), sigma, rate)
         running = loss if running == 0 else 0.98 * running + 0.02 * loss
         progress.elapsed_s = before + time.monotonic() - started
         if time.monotonic() - reported > 60:
