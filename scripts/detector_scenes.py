@@ -63,7 +63,8 @@ def _read(path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def _run_length_mask(segmentation: dict[str, Any]) -> NDArray[np.uint8]:
+def run_length_mask(segmentation: dict[str, Any]) -> NDArray[np.uint8]:
+    """(H, W) uint8, 255 where the mask of an annotation is."""
     from pycocotools import mask as coco_mask
 
     return np.asarray(coco_mask.decode(segmentation), dtype=np.uint8) * 255
@@ -106,7 +107,7 @@ def load_photos(data: Path, scenes: Path | None = None) -> dict[str, list[Photo]
                     trust=np.full(int((~crowd).sum()), trust, dtype=np.float32),
                     ignore=boxes[crowd],
                     complete=kind in ("coco", "negative"),
-                    mask=_run_length_mask(people[0]["segmentation"]) if kind == "cutout" else None,
+                    mask=run_length_mask(people[0]["segmentation"]) if kind == "cutout" else None,
                 )
             )
     return photos

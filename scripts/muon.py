@@ -1,6 +1,5 @@
 """Muon: momentum made orthogonal before each step, for the filters between the first layer and the last.
 
-
 Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; the coefficients of the
 Newton-Schulz iteration are theirs. `torch.optim.Muon` takes matrices only; here a filter bank (out, in, h, w) counts as
 a matrix of `out` rows.
@@ -14,6 +13,15 @@ import torch
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
+
+
+def split_parameters(
+    model: torch.nn.Module, outer: tuple[str, ...]
+) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """Filter banks, which Muon moves, and all other parameters, to which those count whose names begin with `outer`."""
+    named = list(model.named_parameters())
+    inner = {name for name, parameter in named if parameter.ndim == 4 and not name.startswith(outer)}
+    return [p for name, p in named if name in inner], [p for name, p in named if name not in inner]
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:

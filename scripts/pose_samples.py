@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from detector_scenes import run_length_mask
 
 from wholepose.evaluation.holdout import holdout_ids
 from wholepose.geometry import crop_matrices, crop_regions, transform_points
@@ -118,14 +119,12 @@ def read_crops(folder: Path) -> dict[str, list[Labelled]]:
 
 def read_figures(folder: Path) -> list[np.ndarray]:
     """People cut out of a set of photos with masks, at most 256 pixels tall."""
-    from pycocotools import mask as coco_mask
-
     document = json.loads((folder / "boxes.json").read_text(encoding="utf-8"))
     files = {image["id"]: image["file_name"] for image in document["images"]}
     figures = []
     for row in document["annotations"]:
         x, y, width, height = (round(value) for value in row["bbox"])
-        alpha = coco_mask.decode(row["segmentation"]) * np.uint8(255)
+        alpha = run_length_mask(row["segmentation"])
         whole = np.dstack([read_rgb(folder / files[row["image_id"]]), alpha])[y : y + height, x : x + width]
         factor = min(1.0, 256 / height)
         figures.append(cv2.resize(whole, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from detector_measure import average_precision, dev_photos, find_people
 from detector_scenes import MAX_PEOPLE, SceneMaker, load_photos
 from machine import has_fast_bf16
-from muon import Muon
+from muon import Muon, split_parameters
 
 from wholepose.models.detector import DetectorConfig, DetectorNet
 from wholepose.outputs import atomic_path
@@ -147,9 +147,7 @@ def main() -> None:
             net.load_state_dict(checkpoint["weights"])
             pictures = checkpoint["pictures"]
     average = copy.deepcopy(net).eval()
-    inner = [n for n, p in net.named_parameters() if p.ndim == 4 and not n.startswith(("stem.", "outputs."))]
-    filters = [p for n, p in net.named_parameters() if n in inner]
-    others = [p for n, p in net.named_parameters() if n not in inner]
+    filters, others = split_parameters(net, ("stem.", "outputs."))
     optimisers = (Muon(filters), torch.optim.AdamW(others, weight_decay=0.0))
 
     start = last_save = last_measure = time.monotonic()

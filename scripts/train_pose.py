@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import torch
 from machine import has_fast_bf16
-from muon import Muon
+from muon import Muon, split_parameters
 from pose_samples import SHARES, Batches, Labelled, read_crops, read_material
 
 from wholepose.geometry import crop_image, crop_matrices, crop_regions, transform_points
@@ -36,6 +36,7 @@ from wholepose.weights import ModelCard
 ARCH = "hrnet_w24_slim"
 SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma in cells, batch
 LIMBS = list(range(5, 17))
+OUTER = ("head.", "backbone.conv1.")
 RATES = {"filters": 0.02, "others": 1.5e-3}
 GENTLER = 0.6
 """How much less crops are varied at the end than at the beginning: small networks have no time to overfit here."""
@@ -90,7 +91,7 @@ class Run:
         for network in (self.model, self.average):
             network.to(device, memory_format=torch.channels_last)
         self.average.eval()
-        filters, others = split_parameters(self.model)
+        filters, others = split_parameters(self.model, OUTER)
         self.filters = Muon(filters, lr=RATES["filters"])
         self.others = torch.optim.AdamW(others, lr=RATES["others"], weight_decay=1e-2)
         self.progress = Progress()
@@ -151,13 +152,6 @@ class Run:
                 if kept.dtype.is_floating_point:
                     kept.lerp_(new, 1 - decay)
         return loss.item()
-
-
-def split_parameters(model: PoseNet) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-    """Filter banks between the first layer and the head, and all the rest."""
-    named = list(model.named_parameters())
-    inner = [name for name, p in named if p.ndim == 4 and not name.startswith(("head.", "backbone.conv1."))]
-    return [p for name, p in named if name in inner], [p for name, p in named if name not in inner]
 
 
 def targets_of(points: torch.Tensor, weights: torch.Tensor, size: tuple[int, int], sigma: float):
