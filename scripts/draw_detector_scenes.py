@@ -1,10 +1,12 @@
-"""Draws synthetic scenes of several people for scripts/train_detector.py, over photos without people.
+"""Draws synthetic scenes of several people, over photos without people, for the detector and for poses in company.
 
     python scripts/draw_detector_scenes.py --assets ../shared/data/makehuman --backgrounds ../shared/data/negatives \\
         --out runs/scenes
 
-A shard holds pictures (N, S, S, 3) uint8 and a map (N, S, S) uint8 that says whose each pixel is, 0 for nobody's. What
-a scene shows depends on its number alone; a run that is started again goes on behind the shards that are there.
+A shard holds pictures (N, S, S, 3) uint8 and a map (N, S, S) uint8 that says whose each pixel is, 0 for nobody's; then,
+a row for each person, the number of the picture within the shard, keypoints (P, 136, 2), visibility (P, 136) and boxes
+(P, 4) xyxy. What a scene shows depends on its number alone; a run that is started again goes on behind the shards that
+are there.
 """
 
 from __future__ import annotations
@@ -44,15 +46,20 @@ def main() -> None:
         if path.exists():
             continue
         images, owners = [], []
-        for index in range(shard * SHARD, (shard + 1) * SHARD):
+        people: dict[str, list[np.ndarray]] = {"of": [], "keypoints": [], "visibility": [], "boxes": []}
+        for number_in_shard, index in enumerate(range(shard * SHARD, (shard + 1) * SHARD)):
             sample = painters[index % len(painters)].sample(index)
+            people["of"].append(np.full(len(sample), number_in_shard))
+            for name in ("keypoints", "visibility", "boxes"):
+                people[name].append(getattr(sample, name))
             owner = np.zeros((SIDE, SIDE), dtype=np.uint8)
             for number, mask in enumerate(sample.masks, start=1):
                 owner[mask] = number
             images.append(sample.image)
             owners.append(owner)
+        joined = {name: np.concatenate(values) for name, values in people.items()}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, image=np.stack(images), owner=np.stack(owners))
+            np.savez_compressed(file, image=np.stack(images), owner=np.stack(owners), **joined)
         print(path, flush=True)
 
 

@@ -26,23 +26,29 @@ DRAWN = ("body", "face", "left_hand", "right_hand")
 SHARES = {
     "clean": {"body": 0.7, "face": 0.12, "left_hand": 0.08, "right_hand": 0.08, "nobody": 0.02},
     "default": {
-        "lspet": 0.33,
-        "lsp": 0.06,
+        "lspet": 0.25,
+        "lsp": 0.05,
         "coco": 0.13,
-        "studio": 0.03,
-        "face68": 0.08,
-        "hand21": 0.08,
-        "body": 0.16,
+        "studio": 0.02,
+        "face68": 0.1,
+        "hand21": 0.1,
+        "body": 0.1,
+        "scenes": 0.1,
         "face": 0.04,
-        "left_hand": 0.035,
-        "right_hand": 0.035,
+        "left_hand": 0.045,
+        "right_hand": 0.045,
         "nobody": 0.02,
     },
 }
 """Share of each set in a batch, by stage."""
-GROWTH = {"face68": 3.2, "face": 2.0, "hand21": 2.2, "left_hand": 2.0, "right_hand": 2.0}
+GROWTH = {"face68": 2.8, "face": 2.0, "hand21": 2.0, "left_hand": 2.0, "right_hand": 2.0}
 """How much larger than its keypoints the box around a face or a hand may be."""
 UPPER = frozenset(range(11)) | {17, 18}
+LOWER = [*range(11, 17), *range(19, 26)]  # hips, legs, feet
+ABSENT = {"face68": [7, 8, *LOWER], "hand21": [*LOWER, *HALPE136.parts["right_hand"]]}
+"""Keypoints that are in no photo of a set: faces with shoulders at most, one left hand each."""
+SMALLEST_DRAWN_PX = 90
+"""A person of a drawn scene must be this high, or this wide, to be learnt from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +107,29 @@ def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
         for keypoints, box in people:
             person = Labelled(photo, keypoints[:, :2] * factor, keypoints[:, 2] > 0, box * factor)
             (left if image_id in held_out else kept).append(person)
+    for person in kept if folder.name in ABSENT else ():
+        person.keypoints[ABSENT[folder.name]], person.labelled[ABSENT[folder.name]] = np.inf, True
     return kept, left
+
+
+def read_drawn(crops: Path, scenes: Path | None) -> dict[str, list[Labelled]]:
+    """All drawn people, by what was framed; those in company are "scenes"."""
+    return {**read_crops(crops), "scenes": read_scenes(scenes) if scenes else []}
+
+
+def read_scenes(folder: Path) -> list[Labelled]:
+    """The people large enough and seen enough in what scripts/draw_detector_scenes.py has drawn."""
+    people = []
+    for path in sorted(folder.glob("*.npz")):
+        shard = np.load(path, allow_pickle=False)
+        if "keypoints" in shard:
+            images = shard["image"]
+            columns = (shard[name] for name in ("of", "keypoints", "visibility", "boxes"))
+            for number, keypoints, visibility, box in zip(*columns, strict=True):
+                seen = (visibility[list(HALPE136.parts["body"])] == 2).mean()
+                if seen > 0.3 and (box[2:] - box[:2]).max() >= SMALLEST_DRAWN_PX:
+                    people.append(Labelled(images[number], keypoints, visibility > 0, box))
+    return people
 
 
 def read_crops(folder: Path) -> dict[str, list[Labelled]]:
@@ -131,9 +159,9 @@ def read_figures(folder: Path) -> list[np.ndarray]:
     return figures
 
 
-def read_material(stage: str, data: Path | None, crops: Path) -> Material:
+def read_material(stage: str, data: Path | None, crops: Path, scenes: Path | None = None) -> Material:
     """Everything of a stage; the clean one reads no photo at all."""
-    material = Material(people=read_crops(crops))
+    material = Material(people=read_drawn(crops, scenes if stage == "default" else None))
     if stage == "default":
         assert data is not None
         for name in PHOTO_SETS:
@@ -162,7 +190,7 @@ def augmented(
     box = person.box.astype(np.float64)
     keypoints, photo = person.keypoints.astype(np.float64), person.photo
     if kind in GROWTH:
-        part = person.labelled
+        part = person.labelled & np.isfinite(keypoints).all(1)
         if kind in DRAWN:
             part = np.zeros(136, dtype=bool)
             part[list(HALPE136.parts[kind])] = True
@@ -170,7 +198,7 @@ def augmented(
         grow = np.exp(rng.uniform(np.log(0.95), np.log(GROWTH[kind])))
     else:
         body = np.flatnonzero(person.labelled)
-        if rng.random() < 0.3 * strength and len(body) > 8:  # half a body
+        if rng.random() < 0.25 and len(body) > 8:  # half a body
             upper = rng.random() < 0.7
             chosen = [k for k in body if (k in UPPER or k >= 26) == upper]
             if len(chosen) > 2:
@@ -190,7 +218,9 @@ def augmented(
         cv2.warpAffine(photo, matrix, (size[1], size[0]), crop, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
     else:
         crop = cv2.warpAffine(photo, matrix, (size[1], size[0]))
-    return crop, transform_points(keypoints, matrix), person.labelled.astype(np.float32)
+    known = np.isfinite(keypoints).all(1, keepdims=True)
+    placed = np.where(known, transform_points(np.where(known, keypoints, 0), matrix), np.inf)
+    return crop, placed, person.labelled.astype(np.float32)
 
 
 def beside(crop: np.ndarray, figure: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -255,7 +285,7 @@ class Batches:
     def __init__(self, material: Material, shares: dict[str, float], seed: int) -> None:
         self._material, self._shares = (
             material,
-            {k: v for k, v in shares.items() if k == "nobody" or material.people[k]},
+            {k: v for k, v in shares.items() if k == "nobody" or material.people.get(k)},
         )
         self._rng = np.random.default_rng(seed)
         self._wanted = ((128, 96), 32, 1.0)

@@ -6,7 +6,7 @@
 
 The clean stage sees synthetic people alone; the default one goes on from it with labelled photos. The first part of the
 time goes to small crops, the rest to crops of the size that predicts; the learning rate falls on one cosine over the
-whole time. The same command goes on with a run that was stopped.
+whole time. The same command goes on with a run that was stopped. What lies outside a crop is learnt as being nowhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from machine import has_fast_bf16
 from muon import Muon, split_parameters
-from pose_samples import SHARES, Batches, Labelled, read_crops, read_material
+from pose_samples import SHARES, Batches, Labelled, read_drawn, read_material
+from together import Together, run_together
 
 from wholepose.geometry import crop_image, crop_matrices, crop_regions, transform_points
 from wholepose.heatmaps import decode
@@ -38,9 +39,13 @@ SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma i
 LIMBS = list(range(5, 17))
 OUTER = ("head.", "backbone.conv1.")
 RATES = {"filters": 0.02, "others": 1.5e-3}
-GENTLER = 0.6
-"""How much less crops are varied at the end than at the beginning: small networks have no time to overfit here."""
+STRENGTHS = (0.8, 0.3)
+"""How much crops are varied at the beginning and at the end: small networks have no time to overfit here."""
+ABSENT = 0.25
+"""Weight of a keypoint that is not in the crop against one that is."""
 KERNEL = 11
+SAVE_S = 480
+"""Between checkpoints."""
 SYNTHETIC = "synthetic people of wholepose (clean looks)"
 DATA = {
     "clean": (SYNTHETIC,),
@@ -77,7 +82,8 @@ class Progress:
 class Run:
     """Network, averaged network and optimiser, kept in one file that a later process goes on from."""
 
-    def __init__(self, options: argparse.Namespace, device: torch.device) -> None:
+    def __init__(self, options: argparse.Namespace, device: torch.device, together: Together) -> None:
+        self.together = together
         self.folder, self.device, self.stage = options.run, device, options.stage
         self.model = build_model(ARCH, 136)
         for module in self.model.modules():
@@ -141,29 +147,35 @@ class Run:
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.together.average_gradients(list(self.model.parameters()))
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 20.0)
         for optimiser in optimisers:
             optimiser.step()
         self.progress.step += 1
-        self.progress.seen += len(crops)
+        self.progress.seen += self.together.count * len(crops)
+        if self.together.leads:
+            self._follow()
+        return loss.item()
+
+    def _follow(self) -> None:
+        """Moves the averaged network towards the one that learns."""
         decay = min(0.999, (1 + self.progress.step) / (10 + self.progress.step))
         with torch.no_grad():
             for kept, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
                 if kept.dtype.is_floating_point:
                     kept.lerp_(new, 1 - decay)
-        return loss.item()
 
 
 def targets_of(points: torch.Tensor, weights: torch.Tensor, size: tuple[int, int], sigma: float):
-    """Gaussian targets (B, K, h, w) and weights (B, K), 0 for what lies outside the crop; nothing where infinite."""
+    """Gaussian targets (B, K, h, w), weights (B, K): what lies outside the crop, or is infinite, is to be nowhere."""
     height, width = size[0] // 4, size[1] // 4
     cells = points / 4
     device = points.device
     x = torch.exp(-((torch.arange(width, device=device) - cells[..., 0, None]) ** 2) / (2 * sigma**2))
     y = torch.exp(-((torch.arange(height, device=device) - cells[..., 1, None]) ** 2) / (2 * sigma**2))
     edge = torch.tensor([width, height], device=device) + sigma
-    counts = ((cells > -sigma) & (cells < edge)).all(-1) | cells.isinf().all(-1)
-    return y[..., None] * x[..., None, :], weights * counts
+    inside = ((cells > -sigma) & (cells < edge)).all(-1)
+    return y[..., None] * x[..., None, :], weights * torch.where(inside, 1.0, ABSENT)
 
 
 def to_network(crops: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -196,34 +208,39 @@ def main() -> None:
     parser.add_argument("stage", choices=list(SHARES))
     parser.add_argument("--data", type=Path, help="folder of the labelled photos; for the default stage")
     parser.add_argument("--crops", type=Path, required=True, help="folder that scripts/draw_pose_crops.py filled")
+    parser.add_argument("--scenes", type=Path, help="folder that scripts/draw_detector_scenes.py filled; default stage")
     parser.add_argument("--run", type=Path, required=True, help="where checkpoints and the log go")
     parser.add_argument("--minutes", type=float, required=True, help="of training, over all processes of the run")
     parser.add_argument("--small", type=float, default=0.65, help="share of the time that goes to small crops")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", type=Path, help="weights to start from")
-    parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads; all cores when 0")
+    parser.add_argument("--processes", type=int, default=1, help="of one thread each, that share the work")
+    parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads of a process alone; all cores when 0")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     if options.stage == "default" and options.data is None:
         parser.error("the default stage needs --data")
     options.run.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(options.seed)
-    torch.set_flush_denormal(True)
     if options.threads:
         torch.set_num_threads(options.threads)
+    run_together(options.processes, train, options)
+
+
+def train(together: Together, options: argparse.Namespace) -> None:
+    device = torch.device(options.device)
+    torch.manual_seed(options.seed)
+    torch.set_flush_denormal(True)
     cv2.setNumThreads(1)
-    train(options, torch.device(options.device))
-
-
-def train(options: argparse.Namespace, device: torch.device) -> None:
-    material = read_material(options.stage, options.data, options.crops)
-    run = Run(options, device)
+    material = read_material(options.stage, options.data, options.crops, options.scenes)
+    run = Run(options, device, together)
     run.model.train()
     progress = run.progress
-    batches = Batches(material, SHARES[options.stage], options.seed + progress.step)
+    batches = Batches(material, SHARES[options.stage], options.seed + progress.step + 1_000_000 * together.rank)
     log = (options.run / "log.jsonl").open("a", encoding="utf-8")
 
     def note(**values: object) -> None:
+        if not together.leads:
+            return
         line = {"minutes": round(progress.elapsed_s / 60, 1), "step": progress.step, "seen": progress.seen, **values}
         print(json.dumps(line), flush=True)
         log.write(json.dumps(line) + "\n")
@@ -232,24 +249,27 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
     note(people={name: len(people) for name, people in material.people.items()}, held_out=len(material.held_out))
     before, started = progress.elapsed_s, time.monotonic()
     running, reported, saved = 0.0, 0.0, time.monotonic()
-    while (done := progress.elapsed_s / (60 * options.minutes)) < 1:
+    while (done := together.agreed(progress.elapsed_s) / (60 * options.minutes)) < 1:
         size, sigma, count = SMALL if done < options.small else LARGE
         rate = (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * done))
-        loss = run.learn(batches.next(size, count, 1 - GENTLER * done), sigma, rate)
+        strength = STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done
+        loss = run.learn(batches.next(size, count, strength), sigma, rate)
         running = loss if running == 0 else 0.98 * running + 0.02 * loss
         progress.elapsed_s = before + time.monotonic() - started
         if time.monotonic() - reported > 60:
             reported = time.monotonic()
             note(size=size, loss=round(running, 3))
-        if time.monotonic() - saved > 300:
-            if material.held_out:
-                note(held_out_pck=round(pck(run.average, material.held_out, size, device), 4))
-            run.save()
-            material.people.update(read_crops(options.crops))  # more may have been drawn meanwhile
+        if time.monotonic() - saved > SAVE_S:
+            if together.leads:
+                if material.held_out:
+                    note(held_out_pck=round(pck(run.average, material.held_out, size, device), 4))
+                run.save()
+            material.people.update(read_drawn(options.crops, options.scenes))  # more may have been drawn meanwhile
             saved = time.monotonic()
-    run.save()
-    if material.held_out:
-        note(held_out_pck=round(pck(run.average, material.held_out, LARGE[0], device), 4))
+    if together.leads:
+        run.save()
+        if material.held_out:
+            note(held_out_pck=round(pck(run.average, material.held_out, LARGE[0], device), 4))
     note(end=True)
 
 

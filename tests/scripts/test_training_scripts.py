@@ -105,3 +105,71 @@ def test_drawn_people_become_scenes_with_boxes_around_what_shows():
         assert (people[:, 2:4] > people[:, :2]).all()
         assert people[:, :4].min(initial=0) >= -1
         assert people[:, :4].max(initial=0) <= 129
+
+
+def test_what_is_not_in_a_crop_is_learnt_as_nowhere():
+    from train_pose import ABSENT, targets_of
+
+    points = torch.tensor([[[40.0, 80.0], [-60.0, 20.0], [np.inf, np.inf], [-np.inf, np.inf], [20.0, 20.0]]])
+    heatmaps, weights = targets_of(points, torch.tensor([[1.0, 1, 1, 1, 0]]), (128, 96), 1.5)
+    assert weights.tolist() == [[1, ABSENT, ABSENT, ABSENT, 0]]
+    assert divmod(heatmaps[0, 0].argmax().item(), 24) == (20, 10)
+    assert heatmaps[0, 0].max() == 1
+    assert heatmaps[0, 1:4].max() < 1e-4
+
+
+def test_an_absent_keypoint_stays_absent_in_a_varied_crop():
+    from pose_samples import Labelled, augmented, mirrored
+
+    keypoints = np.tile(np.array([[30.0, 40.0], [90.0, 100.0]]), (68, 1))
+    keypoints[13] = np.inf
+    person = Labelled(np.zeros((128, 128, 3), np.uint8), keypoints, np.ones(136, bool), np.array([20, 20, 110, 120]))
+    crop, placed, weights = augmented(person, "body", None, (128, 96), np.random.default_rng(0))
+    assert np.isinf(placed[13]).all()
+    assert np.isfinite(np.delete(placed, 13, axis=0)).all()
+    assert weights.all()
+    assert not np.isfinite(mirrored(crop, placed, weights)[1][14]).any()  # knees changed sides
+
+
+def test_people_of_drawn_scenes_are_learnt_from_if_large_and_seen(tmp_path):
+    from pose_samples import read_scenes
+
+    boxes = np.array([[10, 10, 60, 200], [10, 10, 30, 60], [100, 10, 160, 200], [0, 0, 50, 300]], np.float32)
+    visibility = np.full((4, 136), 2, np.uint8)
+    visibility[2, :20] = 1  # somebody stands before this one
+    visibility[3, 30] = 0
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)
+    np.savez(
+        tmp_path / "00000.npz",
+        image=images,
+        of=np.array([0, 0, 1, 2]),
+        keypoints=np.arange(4)[:, None, None] * np.ones((1, 136, 2)),
+        visibility=visibility,
+        boxes=boxes,
+    )
+    people = read_scenes(tmp_path)
+    assert [person.keypoints[0, 0] for person in people] == [0, 3]
+    assert [person.photo[0, 0, 0] for person in people] == [0, 2]
+    assert people[1].labelled.sum() == 135
+
+
+def _gradients_of_two(together, folder):
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    unused = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.full((3,), float(together.rank))
+    together.average_gradients([parameter, unused])
+    agreed = together.agreed(7.5 + together.rank)
+    torch.save((parameter.grad, unused.grad, agreed, torch.get_num_threads()), folder / f"{together.rank}.pt")
+
+
+def test_processes_that_train_together_have_the_same_gradients_and_clock(tmp_path, monkeypatch):
+    from together import run_together
+
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
+    run_together(2, _gradients_of_two, tmp_path)
+    for rank in range(2):
+        gradient, unused, agreed, threads = torch.load(tmp_path / f"{rank}.pt")
+        assert gradient.tolist() == [0.5, 0.5, 0.5]
+        assert unused is None
+        assert agreed == 7.5
+        assert threads == 1
