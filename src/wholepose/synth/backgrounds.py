@@ -96,86 +96,125 @@ def _flat(generator: np.random.Generator, size: tuple[int, int]) -> NDArray[np.f
 
 def _place(generator: np.random.Generator, size: tuple[int, int], camera: Camera) -> NDArray[np.float32]:
     """A floor in perspective, walls or sky above it, and clutter."""
-    height, width = size
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    to_photo = camera.to_photo().astype(np.float32)
-    x, y = (row[0] * x + row[1] * y + row[2] for row in to_photo)
-    rays = np.stack(
-        [(x - camera.center[0]) / camera.focal_px, (y - camera.center[1]) / camera.focal_px, np.ones_like(x)], -1
-    )
-    rays = rays @ camera.rotation.astype(np.float32)
-    up = rays[..., 2]
-    flat = np.maximum(np.hypot(rays[..., 0], rays[..., 1]), 1e-6)
-    wall_m = float(generator.choice([generator.uniform(2, 6), generator.uniform(8, 40)])) + float(
-        np.linalg.norm(camera.position[:2])
-    )
-    indoors = wall_m < 14
+    width = size[1]
+    across, ahead, up = _rays(camera, size)
+    level = np.maximum(np.hypot(across, ahead), np.float32(1e-6))
+    east, north, height_m = (float(value) for value in camera.position)
+    wall_m = float(generator.choice([generator.uniform(2, 6), generator.uniform(8, 40)])) + float(np.hypot(east, north))
     down = up < -1e-4
-    reach = np.where(down, camera.position[2] / np.maximum(-up, 1e-4), 1e6)
-    on_floor = down & (reach * flat < wall_m)
-    floor_x = camera.position[0] + rays[..., 0] * np.minimum(reach, 1e3)
-    floor_y = camera.position[1] + rays[..., 1] * np.minimum(reach, 1e3)
+    reach = np.where(down, height_m / np.maximum(-up, np.float32(1e-4)), np.float32(1e6))
     # The wall or far scenery is a cylinder around the camera.
-    angle = np.arctan2(rays[..., 0], rays[..., 1])
-    rise = camera.position[2] + up / flat * wall_m
-    picture = np.empty((height, width, 3), np.float32)
+    around_m = np.arctan2(across, ahead) * wall_m
+    rise = height_m + up / level * wall_m
 
-    wall = _color(generator)
-    texture = _noise(generator, size, (3, 9, 40))[..., None] * generator.uniform(0.01, 0.05)
-    picture[:] = wall + texture
+    # Planes of colour (3, H, W): with colours last, NumPy's inner loop would be three long.
+    wall = _color(generator).astype(np.float32)[:, None, None]
+    picture = wall + _noise(generator, size, (3, 9, 40)) * np.float32(generator.uniform(0.01, 0.05))
     style = generator.random()
-    if indoors:
-        if style < 0.25:  # bricks or tiles
-            brick = generator.uniform(0.1, 0.5)
-            row = np.floor(rise / brick)
-            column = np.floor(angle * wall_m / (2 * brick) + 0.5 * (row % 2))
-            shade = np.sin(row * 12.9898 + column * 78.233) * 43758.5453
-            picture += ((shade - np.floor(shade))[..., None] - 0.5).astype(np.float32) * 0.12
-            joint = (np.mod(rise / brick, 1) < 0.08) | (
-                np.mod(angle * wall_m / (2 * brick) + 0.5 * (row % 2), 1) < 0.04
-            )
-            picture[joint] *= 0.75
-        elif style < 0.45:  # stripes of wallpaper or a curtain
-            picture *= 1 + 0.12 * np.sin(angle * wall_m * generator.uniform(6, 40))[..., None]
-        picture[rise < generator.uniform(0.05, 0.15)] *= 0.7
+    if wall_m < 14:
+        picture = _indoors(generator, picture, around_m, rise, style)
     else:
-        sky = np.array([0.55, 0.7, 0.92]) * generator.uniform(0.6, 1.1) + generator.normal(0, 0.05, 3)
-        clouds = np.clip(_noise(generator, size, (3, 7, 15)) * generator.uniform(0.1, 0.6), 0, 1)[..., None]
-        above = np.clip(up / flat * 2, 0, 1)[..., None]
-        skyline = (sky * (1 - 0.35 * above) * (1 - clouds) + clouds * 0.95).astype(np.float32)
-        edge = generator.uniform(0.5, 9) + 3 * np.abs(_noise(generator, (1, width), (6, 14)))
-        blocks = np.floor(angle * generator.uniform(4, 14))
-        steps = np.sin(blocks * 127.1) * 43758.5453
-        roof = edge if generator.random() < 0.5 else generator.uniform(2, 5) + 7 * (steps - np.floor(steps))
-        picture = np.where((rise > roof)[..., None], skyline, picture)
-        if generator.random() < 0.5:
-            leaves = _noise(generator, size, (20, 60))[..., None] * 0.12
-            green = np.array([0.22, 0.33, 0.14]) * generator.uniform(0.6, 1.3)
-            picture = np.where((rise <= roof)[..., None], green + leaves, picture)
-        elif generator.random() < 0.6:  # windows
-            open_ = (np.mod(angle * wall_m / 2.2, 1) < 0.5) & (np.mod(rise / 2.8, 1) < 0.55) & (rise <= roof)
-            picture[open_] = picture[open_] * 0.5 + 0.08
-    floor = _color(generator) * 0.9
-    ground = np.broadcast_to(floor, picture.shape).astype(np.float32)
-    grain = _noise(generator, size, (12, 60))[..., None] * generator.uniform(0.005, 0.05)
-    ground = ground + grain
-    kind = generator.random()
-    tile = generator.uniform(0.15, 1.2)
-    fade = np.clip(1.5 - reach * 0.06, 0.0, 1.0)[..., None]
-    if kind < 0.3:
-        check = (np.floor(floor_x / tile) + np.floor(floor_y / tile)) % 2
-        ground = ground * (1 - 0.3 * generator.random() * fade * check[..., None])
-    elif kind < 0.55:
-        plank = np.sin(np.floor(floor_x / (tile * 0.4)) * 91.7) * 43758.5453
-        ground = ground * (1 + 0.25 * fade * ((plank - np.floor(plank))[..., None] - 0.5))
-    elif kind < 0.7:
-        joint = (np.mod(floor_x / tile, 1) < 0.04) | (np.mod(floor_y / tile, 1) < 0.04)
-        ground = ground * (1 - 0.35 * fade * joint[..., None])
-    picture = np.where(on_floor[..., None], ground, picture).astype(np.float32)
-    picture = _clutter(generator, np.clip(picture, 0, 1), int(generator.integers(0, 10)))
+        picture = _outdoors(generator, picture, around_m, rise, slope=up / level, far_m=wall_m)
+    limit = np.float32(1e3)
+    floor_x, floor_y = (p + ray * np.minimum(reach, limit) for p, ray in ((east, across), (north, ahead)))
+    picture = np.where(down & (reach * level < wall_m), _floor(generator, floor_x, floor_y, reach), picture)
+    picture = np.ascontiguousarray(np.clip(picture, 0, 1).transpose(1, 2, 0))
+    picture = _clutter(generator, picture, int(generator.integers(0, 10)))
     if generator.random() < 0.4:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), generator.uniform(0.4, 0.012 * width + 0.5)))
     return np.clip(picture, 0, 1).astype(np.float32)
+
+
+def _rays(camera: Camera, size: tuple[int, int]) -> list[NDArray[np.float32]]:
+    """Directions of a picture's pixels in the world, without distortion: x, y and z (H, W)."""
+    to_ray = np.diag([1 / camera.focal_px, 1 / camera.focal_px, 1.0])
+    to_ray[:2, 2] = -np.array(camera.center) / camera.focal_px
+    maps = camera.rotation.T @ to_ray @ np.vstack([camera.to_photo(), [0, 0, 1]])
+    x, y = np.arange(size[1]), np.arange(size[0])[:, None]
+    return [((row[0] * x + row[2]) + row[1] * y).astype(np.float32) for row in maps]
+
+
+def _chance(places: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A number in [0, 1) for each place that looks drawn by chance, equal for equal places."""
+    steps = np.sin(places.astype(np.float64)) * 43758.5453
+    return np.asarray(steps - np.floor(steps), np.float32)
+
+
+def _indoors(
+    generator: np.random.Generator,
+    picture: NDArray[np.float32],
+    around_m: NDArray[np.float32],
+    rise: NDArray[np.float32],
+    style: float,
+) -> NDArray[np.float32]:
+    """Bricks, tiles, stripes or nothing, as style in [0, 1) says, on a wall's planes (3, H, W); a skirting board."""
+    if style < 0.25:  # bricks or tiles
+        brick = float(generator.uniform(0.1, 0.5))
+        course = rise / brick
+        row = np.floor(course)
+        along = around_m / (2 * brick) + 0.5 * (row % 2)
+        picture = picture + (_chance(row * 12.9898 + np.floor(along) * 78.233) - np.float32(0.5)) * np.float32(0.12)
+        joint = (course - row < 0.08) | (along - np.floor(along) < 0.04)
+        picture = picture * np.where(joint, np.float32(0.75), np.float32(1))
+    elif style < 0.45:  # stripes of wallpaper or a curtain
+        picture = picture * (1 + np.float32(0.12) * np.sin(around_m * float(generator.uniform(6, 40))))
+    board = rise < generator.uniform(0.05, 0.15)
+    return np.asarray(picture * np.where(board, np.float32(0.7), np.float32(1)))
+
+
+def _outdoors(
+    generator: np.random.Generator,
+    picture: NDArray[np.float32],
+    around_m: NDArray[np.float32],
+    rise: NDArray[np.float32],
+    slope: NDArray[np.float32],
+    far_m: float,
+) -> NDArray[np.float32]:
+    """A sky above a skyline of trees or houses, whose planes (3, H, W) are given."""
+    size = rise.shape[0], rise.shape[1]
+    sky = np.array([0.55, 0.7, 0.92]) * generator.uniform(0.6, 1.1) + generator.normal(0, 0.05, 3)
+    clouds = np.clip(_noise(generator, size, (3, 7, 15)) * np.float32(generator.uniform(0.1, 0.6)), 0, 1)
+    above = np.clip(slope * 2, 0, 1)
+    clear = (1 - np.float32(0.35) * above) * (1 - clouds)
+    skyline = sky.astype(np.float32)[:, None, None] * clear + clouds * np.float32(0.95)
+    edge = float(generator.uniform(0.5, 9)) + 3 * np.abs(_noise(generator, (1, size[1]), (6, 14)))
+    blocks = np.floor(around_m * (float(generator.uniform(4, 14)) / far_m))
+    roof = edge if generator.random() < 0.5 else float(generator.uniform(2, 5)) + 7 * _chance(blocks * 127.1)
+    built = rise <= roof
+    picture = np.where(built, picture, skyline)
+    if generator.random() < 0.5:
+        leaves = _noise(generator, size, (20, 60)) * np.float32(0.12)
+        green = np.array([0.22, 0.33, 0.14]) * generator.uniform(0.6, 1.3)
+        picture = np.where(built, green.astype(np.float32)[:, None, None] + leaves, picture)
+    elif generator.random() < 0.6:  # windows
+        open_ = (np.mod(around_m / 2.2, 1) < 0.5) & (np.mod(rise / 2.8, 1) < 0.55) & built
+        picture = np.where(open_, picture * np.float32(0.5) + np.float32(0.08), picture)
+    return np.asarray(picture)
+
+
+def _floor(
+    generator: np.random.Generator,
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    reach: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Planes (3, H, W) of a floor: plain, checked, of planks or tiled, fading where it is far; x, y in metres."""
+    color = (_color(generator) * 0.9).astype(np.float32)[:, None, None]
+    size = x.shape[0], x.shape[1]
+    ground = color + _noise(generator, size, (12, 60)) * np.float32(generator.uniform(0.005, 0.05))
+    kind = generator.random()
+    tile = float(generator.uniform(0.15, 1.2))
+    fade = np.clip(np.float32(1.5) - reach * np.float32(0.06), 0, 1)
+    if kind < 0.3:
+        check = (np.floor(x / tile) + np.floor(y / tile)) % 2
+        ground = ground * (1 - float(0.3 * generator.random()) * fade * check)
+    elif kind < 0.55:
+        plank = _chance(np.floor(x / (tile * 0.4)) * 91.7)
+        ground = ground * (1 + np.float32(0.25) * fade * (plank - np.float32(0.5)))
+    elif kind < 0.7:
+        joint = (np.mod(x / tile, 1) < 0.04) | (np.mod(y / tile, 1) < 0.04)
+        ground = ground * (1 - np.float32(0.35) * fade * joint)
+    return np.asarray(ground)
 
 
 def _clutter(generator: np.random.Generator, picture: NDArray[np.float32], count: int) -> NDArray[np.float32]:

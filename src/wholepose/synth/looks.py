@@ -52,6 +52,26 @@ class Look:
     iris: tuple[float, float, float]
 
 
+class _Area:
+    """A part of the skin with soft edges; colours elsewhere are not touched.
+
+    Args:
+        mask: (v,) how much each vertex belongs to it, 0 to 1.
+    """
+
+    def __init__(self, mask: NDArray[np.float32]) -> None:
+        self._vertices = np.flatnonzero(mask > 1e-3)
+        self._amount = mask[self._vertices, None]
+
+    def tint(self, colors: NDArray[np.float64], color: NDArray[np.float64], strength: float = 1.0) -> None:
+        """Multiplies colours (v, 3) by `color` (3,), or as far towards that as `strength` says."""
+        colors[self._vertices] *= 1 - (1 - color) * (strength * self._amount)
+
+    def paint(self, colors: NDArray[np.float64], color: NDArray[np.float64]) -> None:
+        """Replaces colours (v, 3) by `color` (3,)."""
+        colors[self._vertices] += (color - colors[self._vertices]) * self._amount
+
+
 class Stylist:
     """Draws looks and hair.
 
@@ -62,7 +82,6 @@ class Stylist:
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
         body, rest = atlas.body, atlas.rest
-        self._masks = {name: mask[:BODY_VERTICES] for name, mask in body.masks.items()}
         skin = rest[:BODY_VERTICES]
         front = np.clip((-0.10 - skin[:, 1]) / 0.03, 0, 1) * (skin[:, 2] > 0.78) * (np.abs(skin[:, 0]) < 0.09)
 
@@ -70,13 +89,17 @@ class Stylist:
             across = np.square((np.abs(skin[:, 0]) - x) / width) + np.square((skin[:, 2] - z) / height)
             return np.asarray(np.exp(-across) * front, dtype=np.float32)
 
-        self._cheeks = blob(0.043, 0.868, 0.018, 0.016)
-        self._nose = blob(0.0, 0.866, 0.014, 0.012)
-        self._sockets = blob(0.031, 0.904, 0.022, 0.011)
         normals = atlas.normals[:BODY_VERTICES]
         palms = atlas.hand[:BODY_VERTICES] * np.clip(-(normals @ np.array([0.0, 0.5, 0.85])) * 1.2, 0, 1)
         soles = atlas.foot[:BODY_VERTICES] * np.clip(-normals[:, 2], 0, 1)
-        self._pale: NDArray[np.float32] = np.clip(palms + soles, 0, 1).astype(np.float32)
+        self._areas = {
+            "cheeks": _Area(blob(0.043, 0.868, 0.018, 0.016)),
+            "nose": _Area(blob(0.0, 0.866, 0.014, 0.012)),
+            "sockets": _Area(blob(0.031, 0.904, 0.022, 0.011)),
+            "pale": _Area(np.clip(palms + soles, 0, 1).astype(np.float32)),
+        }
+        for name in ("ears", "lips", "fingernails", "inside-mouth", "aureolae"):
+            self._areas[name] = _Area(body.masks[name][:BODY_VERTICES])
         # Height of the hairline by depth: forehead, temple, before, above and behind the ear, nape.
         line = np.interp(
             rest[:, 1],
@@ -108,30 +131,26 @@ class Stylist:
         tone = float(np.clip(0.75 * african + 0.33 * asian + 0.18 * caucasian + generator.normal(0, 0.14), 0, 1))
         base = np.array([np.interp(tone * (len(_TONES) - 1), range(len(_TONES)), _TONES[:, c]) for c in range(3)])
         base = base * generator.uniform(0.85, 1.12) * (1 + generator.normal(0, [0.03, 0.02, 0.05]))
-        colors: NDArray[np.floating] = np.ones((BODY_VERTICES, 3), np.float32)
+        colors = np.ones((BODY_VERTICES, 3))
+        areas = self._areas
         flush = generator.uniform(0.05, 0.45)
         ruddy = np.array([1.0, 0.72, 0.68])
-        for mask, amount in ((self._cheeks, flush), (self._nose, flush * 0.8), (self._masks["ears"], flush * 0.6)):
-            colors *= 1 - (1 - ruddy) * (mask * amount)[:, None]
+        for name, amount in (("cheeks", flush), ("nose", flush * 0.8), ("ears", flush * 0.6)):
+            areas[name].tint(colors, ruddy, amount)
         lipstick = generator.random() < 0.45 * gender * (age > 0.45)
         lip = np.array([1.0, 0.52, 0.5]) * generator.uniform(0.75, 1.0)
         if lipstick:
             lip = np.array([generator.uniform(0.6, 1.1), generator.uniform(0.08, 0.4), generator.uniform(0.12, 0.45)])
-        lips = self._masks["lips"][:, None]
-        colors = colors * (1 - lips) + colors * lip * lips
+        areas["lips"].tint(colors, lip)
         shade = generator.uniform(0.1, 0.45) + 0.25 * max(age - 0.7, 0)
-        colors *= 1 - (1 - np.array([0.78, 0.66, 0.68])) * (self._sockets * shade)[:, None]
-        pale = np.array([1.0, 1.0, 1.0]) + tone * np.array([0.9, 1.0, 1.1])
-        colors = colors * (1 + (pale - 1) * self._pale[:, None])
-        nails = self._masks["fingernails"][:, None] * 0.8
+        areas["sockets"].tint(colors, np.array([0.78, 0.66, 0.68]), shade)
+        areas["pale"].tint(colors, np.array([1.0, 1.0, 1.0]) + tone * np.array([0.9, 1.0, 1.1]))
         nail = np.array([1.12, 1.05, 1.05])
         if generator.random() < 0.25 * gender:
             nail = np.array(generator.uniform(0.1, 1.4, 3))
-        colors = colors * (1 - nails) + colors * nail * nails
-        inside = self._masks["inside-mouth"][:, None]
-        colors = colors * (1 - inside) + np.array([0.55, 0.14, 0.13]) / base * inside
-        aureolae = self._masks["aureolae"][:, None] * 0.6
-        colors *= 1 - aureolae * np.array([0.25, 0.4, 0.4])
+        areas["fingernails"].tint(colors, nail, 0.8)
+        areas["inside-mouth"].paint(colors, np.array([0.55, 0.14, 0.13]) / base)
+        areas["aureolae"].tint(colors, np.array([0.75, 0.6, 0.6]), 0.6)
         hair = self._hair_color(generator, age, tone)
         beard = 0.0
         if age > 0.6 and gender < 0.5:
