@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
+from averaging import follow
 from detector_measure import average_precision, dev_photos, find_people
 from detector_scenes import MAX_PEOPLE, SceneMaker, load_photos
 from machine import has_fast_bf16
@@ -186,11 +187,7 @@ def main() -> None:
             optimiser.step()
         step += 1
         pictures += len(batch[0])
-        keep = min(EMA_DECAY, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for ours, theirs in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-                if ours.dtype.is_floating_point:
-                    ours.lerp_(theirs, 1 - keep)
+        follow(average, net, step, longest=EMA_DECAY)
         sums += torch.stack([score_loss.detach(), box_loss.detach()])
         now = time.monotonic()
         if step % 50 == 0:

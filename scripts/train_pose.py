@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from averaging import follow
 from machine import has_fast_bf16
 from muon import Muon, split_parameters
 from pose_samples import SHARES, Batches, Labelled, read_drawn, read_material
@@ -154,16 +155,8 @@ class Run:
         self.progress.step += 1
         self.progress.seen += self.together.count * len(crops)
         if self.together.leads:
-            self._follow()
+            follow(self.average, self.model, self.progress.step)
         return loss.item()
-
-    def _follow(self) -> None:
-        """Moves the averaged network towards the one that learns."""
-        decay = min(0.999, (1 + self.progress.step) / (10 + self.progress.step))
-        with torch.no_grad():
-            for kept, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
-                if kept.dtype.is_floating_point:
-                    kept.lerp_(new, 1 - decay)
 
 
 def targets_of(points: torch.Tensor, weights: torch.Tensor, size: tuple[int, int], sigma: float):
