@@ -5,15 +5,14 @@
         --init runs/clean/average.safetensors --run runs/default --minutes 120
 
 The clean stage sees synthetic people alone; the default one goes on from it with labelled photos. The first part of the
-time goes to small crops, the rest to crops of the size that predicts; the learning rate falls on one cosine over the
-whole time. The same command goes on with a run that was stopped. What lies outside a crop is learnt as being nowhere.
+time goes to small crops, the rest to crops of the size that predicts; the learning rate falls evenly to nothing over
+the whole time. The same command goes on with a run that was stopped. What lies outside a crop is learnt as nowhere.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,7 +243,7 @@ def train(together: Together, options: argparse.Namespace) -> None:
     running, reported, saved = 0.0, 0.0, time.monotonic()
     while (done := together.agreed(progress.elapsed_s) / (60 * options.minutes)) < 1:
         size, sigma, count = SMALL if done < options.small else LARGE
-        rate = (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * done))
+        rate = (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * (1 - done)
         strength = STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done
         loss = run.learn(batches.next(size, count, strength), sigma, rate)
         running = loss if running == 0 else 0.98 * running + 0.02 * loss
