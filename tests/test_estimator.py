@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wholepose.boxes import MAX_BOX_COORDINATE_PX, check_person_boxes, whole_image_box
 from wholepose.detectors import Detections
 from wholepose.errors import ConfigError, WeightsError
-from wholepose.estimator import MAX_BOX_COORDINATE_PX, PoseEstimator, check_person_boxes, whole_image_box
+from wholepose.estimator import PoseEstimator
 from wholepose.images import load_image, save_image
 from wholepose.runtimes.onnx import OnnxRuntime
 

@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wholepose.boxes import whole_image_box
     from wholepose.detectors import Detections, PersonDetector, load_detector
     from wholepose.draw import draw_poses
     from wholepose.errors import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         WeightsError,
         WholeposeError,
     )
-    from wholepose.estimator import PoseEstimator, whole_image_box
+    from wholepose.estimator import PoseEstimator
     from wholepose.images import ImageLimits, load_image, save_image
     from wholepose.outputs import read_poses
     from wholepose.poses import Poses
@@ -51,10 +52,11 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _EXPORTS = {
+    "boxes": ("whole_image_box",),
     "detectors": ("Detections", "PersonDetector", "load_detector"),
     "draw": ("draw_poses",),
     "errors": ("AnnotationError", "ConfigError", "ImageError", "VideoError", "WeightsError", "WholeposeError"),
-    "estimator": ("PoseEstimator", "whole_image_box"),
+    "estimator": ("PoseEstimator",),
     "images": ("ImageLimits", "load_image", "save_image"),
     "outputs": ("read_poses",),
     "poses": ("Poses",),

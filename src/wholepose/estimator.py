@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wholepose.boxes import check_box_scores, check_person_boxes
 from wholepose.detectors import PersonDetector, load_detector
 from wholepose.errors import ConfigError
 from wholepose.geometry import Protocol as Numerics
 from wholepose.geometry import (
-    check_boxes,
     crop_image,
     crop_matrices,
     crop_regions,
@@ -46,40 +46,6 @@ from wholepose.weights import resolve
 if TYPE_CHECKING:
     from wholepose.video_pipeline import Smoother, VideoPoses
     from wholepose.videos import VideoReader
-
-MAX_BOX_COORDINATE_PX = 1e6
-"""Boxes may reach beyond the image, but not beyond this: float32 then no longer tells a tenth of a pixel."""
-
-
-def whole_image_box(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The box that holds all of an (H, W, 3) image, for portraits and pictures cropped to one person: (1, 4) xyxy."""
-    height, width = check_image(image).shape[:2]
-    return np.array([[0.0, 0.0, width, height]])
-
-
-def check_person_boxes(boxes: ArrayLike) -> NDArray[np.float32]:
-    """Validates boxes as ``PoseEstimator.predict`` does.
-
-    Args:
-        boxes: (N, 4) xyxy pixels, a list or an array of any real dtype; empty is nobody.
-
-    Returns:
-        (N, 4) float32 copy. Crops are cut by this very box, so that the box a result reports gives the same again.
-
-    Raises:
-        ValueError: The shape is wrong, or a box (the message names the row) is not finite, reversed, without area or
-            beyond ``MAX_BOX_COORDINATE_PX``.
-    """
-    checked = check_boxes(boxes)
-    far = (np.abs(checked) > MAX_BOX_COORDINATE_PX).any(axis=1)
-    if far.any():
-        raise ValueError(
-            f"box {int(np.flatnonzero(far)[0])} reaches beyond {MAX_BOX_COORDINATE_PX:.0f} pixels: "
-            f"{checked[far][0].tolist()}"
-        )
-    rounded = checked.astype(np.float32)
-    check_boxes(rounded)  # a box far away and less than a rounding step wide
-    return rounded
 
 
 @runtime_checkable
@@ -381,7 +347,7 @@ class PoseEstimator:
             assert image_boxes is not None
             with _naming_image(index, images):
                 checked_boxes.append(check_person_boxes(image_boxes))
-                checked_scores.append(_check_scores(image_scores, len(checked_boxes[-1])))
+                checked_scores.append(check_box_scores(image_scores, len(checked_boxes[-1])))
         return checked_boxes, checked_scores
 
     def _predict_people(
@@ -417,16 +383,6 @@ def _one_each(
     if len(values) != len(images):
         raise ValueError(f"{name} must have one entry for each of the {len(images)} images, not {len(values)}")
     return list(values)
-
-
-def _check_scores(scores: ArrayLike | None, people: int) -> NDArray[np.float32]:
-    """(N,) float32 finite box scores, ones where none are given."""
-    checked = np.ones(people, np.float32) if scores is None else np.array(scores, dtype=np.float32)
-    if checked.shape != (people,):
-        raise ValueError(f"box_scores must have shape ({people},), one for each box, not {checked.shape}")
-    if not np.isfinite(checked).all():
-        raise ValueError(f"box_scores must be finite, not {checked.tolist()}")
-    return checked
 
 
 @contextlib.contextmanager

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from wholepose.boxes import whole_image_box
 from wholepose.detectors import PersonDetector
 from wholepose.draw import draw_poses
-from wholepose.estimator import PoseEstimator, whole_image_box
+from wholepose.estimator import PoseEstimator
 from wholepose.export.pictures import draw_pictures
 from wholepose.geometry import Protocol, crop_image, crop_matrices, crop_regions
 from wholepose.images import load_image

@@ -325,8 +325,8 @@ def _weights(name: str, *, offline: bool | None) -> Path:
 
 def _people(options: argparse.Namespace) -> People:
     """Where the boxes come from, by the options."""
+    from wholepose.boxes import check_person_boxes
     from wholepose.detectors import load_detector
-    from wholepose.estimator import check_person_boxes
 
     if options.whole_image:
         return People(whole_image=True)

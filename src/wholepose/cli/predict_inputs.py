@@ -160,8 +160,8 @@ class People:
         """
         import numpy as np
 
+        from wholepose.boxes import check_person_boxes, whole_image_box
         from wholepose.detectors import detect_people
-        from wholepose.estimator import check_person_boxes, whole_image_box
 
         if self.detector is None:
             fixed = whole_image_box(image) if self.whole_image else self.boxes
@@ -177,7 +177,7 @@ class People:
         """Gives the people of frames of a video, which have no path; otherwise like ``find``."""
         import numpy as np
 
-        from wholepose.estimator import check_person_boxes, whole_image_box
+        from wholepose.boxes import check_person_boxes, whole_image_box
 
         if self.detector is None:
             fixed = [whole_image_box(image) if self.whole_image else self.boxes for image in images]

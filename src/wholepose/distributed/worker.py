@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wholepose.boxes import check_person_boxes, whole_image_box
 from wholepose.distributed.parts import PartFooter, PartPlan, PartWriter, open_part, read_footer
 from wholepose.distributed.storage import NamedBytes, Source, Store, fetch_picture, local_copy
 from wholepose.errors import ConfigError, ImageError, VideoError, require
-from wholepose.estimator import PoseEstimator, check_person_boxes, whole_image_box
+from wholepose.estimator import PoseEstimator
 from wholepose.images import load_image
 from wholepose.images.read import DEFAULT_LIMITS
 from wholepose.poses import Poses

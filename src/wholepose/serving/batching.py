@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from wholepose.estimator import PoseEstimator, whole_image_box
+from wholepose.boxes import whole_image_box
+from wholepose.estimator import PoseEstimator
 from wholepose.poses import Poses
 from wholepose.serving.metrics import Metrics
 

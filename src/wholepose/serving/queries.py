@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.datastructures import QueryParams
 
-from wholepose.estimator import check_person_boxes
+from wholepose.boxes import check_person_boxes
 from wholepose.serving.problems import ApiError
 
 FORMATS = ("json", "coco", "openpose", "png")

@@ -104,7 +104,7 @@ def _place(generator: np.random.Generator, size: tuple[int, int], camera: Camera
     down = up < -1e-4
     reach = np.where(down, height_m / np.maximum(-up, np.float32(1e-4)), np.float32(1e6))
     # The wall or far scenery is a cylinder around the camera.
-    around_m = np.arctan2(across, ahead) * wall_m
+    around_m = np.arctan2(across, ahead) * np.float32(wall_m)
     rise = height_m + up / level * wall_m
 
     # Planes of colour (3, H, W): with colours last, NumPy's inner loop would be three long.
@@ -122,7 +122,7 @@ def _place(generator: np.random.Generator, size: tuple[int, int], camera: Camera
     picture = _clutter(generator, picture, int(generator.integers(0, 10)))
     if generator.random() < 0.4:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), generator.uniform(0.4, 0.012 * width + 0.5)))
-    return np.clip(picture, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(picture, 0, 1), dtype=np.float32)
 
 
 def _rays(camera: Camera, size: tuple[int, int]) -> list[NDArray[np.float32]]:

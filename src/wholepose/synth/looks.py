@@ -59,7 +59,7 @@ class _Area:
         mask: (v,) how much each vertex belongs to it, 0 to 1.
     """
 
-    def __init__(self, mask: NDArray[np.float32]) -> None:
+    def __init__(self, mask: NDArray[np.floating]) -> None:
         self._vertices = np.flatnonzero(mask > 1e-3)
         self._amount = mask[self._vertices, None]
 
