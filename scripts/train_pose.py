@@ -34,7 +34,7 @@ from wholepose.models.posenet import PoseNet, build_model
 from wholepose.outputs import atomic_path
 from wholepose.weights import ModelCard
 
-ARCH = "hrnet_w24_slim"
+ARCH = "hrnet_w24_slim_f96"
 SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma in cells, batch
 LIMBS = list(range(5, 17))
 OUTER = ("head.", "backbone.conv1.")

@@ -173,6 +173,20 @@ def test_weights_that_overflow_are_seen(filled_model, tmp_path):
     assert np.isnan(scores).all()
 
 
+def test_a_network_with_more_features_than_its_width(filled_model, tmp_path):
+    """Its last exchange has a convolution for the finest branch too."""
+    model = filled_model("hrnet_w24_slim_f96", 136)
+    card = replace(CARD, arch="hrnet_w24_slim_f96")
+    export_onnx(model, card, tmp_path / "x.onnx")  # which compares both on pictures
+    crops = draw_pictures(2, SIZE)
+    with torch.inference_mode():
+        heatmaps = model(normalize(torch.from_numpy(crops))).numpy()
+    keypoints = open_session(tmp_path / "x.onnx").run(["keypoints"], {"crops": crops})[0]
+    np.testing.assert_allclose(
+        keypoints, reference.decode(heatmaps, kernel=card.decode_kernel).coordinates * 4, atol=1e-2
+    )
+
+
 def test_a_file_that_differs_does_not_appear(model, tmp_path, monkeypatch):
     def add_shifted(graph, *arguments, **options):
         options["stride"] += 0.01  # keypoints up to 0.24 px off

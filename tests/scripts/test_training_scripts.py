@@ -69,6 +69,30 @@ def test_scaled_scores_say_how_often_they_are_right():
     np.testing.assert_array_equal(after[:, ~face], before[:, ~face])
 
 
+def test_a_widened_network_answers_as_before_and_can_learn_more():
+    from widen_pose import widen
+
+    from wholepose.models.posenet import build_model
+
+    torch.manual_seed(0)
+    old = build_model("hrnet_w24_slim", 136)
+    for module in old.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+    pictures = torch.randn(4, 3, 64, 64)
+    old.train()(pictures)  # for statistics of its own
+    new = widen(old, "hrnet_w24_slim_f96", pictures)
+    with torch.inference_mode():
+        before, after = old.eval()(pictures), new.eval()(pictures)
+        features = new.backbone(pictures)
+    np.testing.assert_allclose(after.numpy(), before.numpy(), atol=1e-4 * before.abs().max())
+    assert features.shape[1] == 96
+    assert (features[:, 24:].std((0, 2, 3)) > 0.05).all()
+    new.zero_grad()
+    new(pictures).square().mean().backward()
+    assert (new.head.final_layer.weight.grad[:, 24:].abs().amax(0) > 0).all()
+
+
 def test_somebody_beside_covers_one_side_alone():
     from pose_samples import beside
 

@@ -216,16 +216,19 @@ def infer_config(state: Mapping[str, Tensor]) -> HRNetConfig:
         stage1_channels = state["backbone.layer1.0.conv3.weight"].shape[0] // BOTTLENECK_EXPANSION
     except (KeyError, IndexError) as error:
         raise ValueError(f"not an HRNet: no tensor {error}") from error
+    modules = (
+        count(r"backbone\.stage2\.(\d+)\."),
+        count(r"backbone\.stage3\.(\d+)\."),
+        count(r"backbone\.stage4\.(\d+)\."),
+    )
+    widened = state.get(f"backbone.stage4.{modules[2] - 1}.fuse_layers.0.0.0.weight")
     return HRNetConfig(
         width=width,
-        modules=(
-            count(r"backbone\.stage2\.(\d+)\."),
-            count(r"backbone\.stage3\.(\d+)\."),
-            count(r"backbone\.stage4\.(\d+)\."),
-        ),
+        modules=modules,
         blocks=count(r"backbone\.stage2\.0\.branches\.0\.(\d+)\."),
         stage1_blocks=count(r"backbone\.layer1\.(\d+)\."),
         stage1_channels=stage1_channels,
+        features=None if widened is None else widened.shape[0],
     )
 
 

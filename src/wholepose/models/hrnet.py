@@ -28,6 +28,8 @@ class HRNetConfig:
         blocks: Basic blocks a branch in each module.
         stage1_blocks: Bottlenecks in stage 1.
         stage1_channels: Inner channels of those bottlenecks; stage 1 ends with 4 times as many.
+        features: Channels that come out: the last exchange brings all branches to so many; None is ``width``, as in
+            the original. Heatmaps are sums of features, so far fewer features than keypoints make heatmaps alike.
     """
 
     width: int
@@ -35,6 +37,12 @@ class HRNetConfig:
     blocks: int = 4
     stage1_blocks: int = 4
     stage1_channels: int = 64
+    features: int | None = None
+
+    @property
+    def out_channels(self) -> int:
+        """Channels that come out."""
+        return self.features or self.width
 
     def branch_widths(self, branches: int) -> tuple[int, ...]:
         """Channels of the first ``branches`` branches, finest first."""
@@ -87,14 +95,20 @@ class Bottleneck(nn.Module):
 
 
 class HRModule(nn.Module):
-    """Basic blocks on every branch, then each output branch sums all branches brought to its size."""
+    """Basic blocks on every branch, then each output branch sums all branches brought to its size.
 
-    def __init__(self, widths: Sequence[int], blocks: int, outputs: int) -> None:
+    Args:
+        widths: Channels of the branches, finest first.
+        blocks: Basic blocks a branch.
+        out_widths: Channels of the branches that come out.
+    """
+
+    def __init__(self, widths: Sequence[int], blocks: int, out_widths: Sequence[int]) -> None:
         super().__init__()
         self.branches = nn.ModuleList(nn.Sequential(*(BasicBlock(width) for _ in range(blocks))) for width in widths)
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(_exchange(widths, source, target) for source in range(len(widths)))
-            for target in range(outputs)
+            nn.ModuleList(_exchange(widths[source], out_width, target - source) for source in range(len(widths)))
+            for target, out_width in enumerate(out_widths)
         )
 
     def forward(self, branches: list[Tensor]) -> list[Tensor]:
@@ -110,20 +124,20 @@ class HRModule(nn.Module):
         return fused
 
 
-def _exchange(widths: Sequence[int], source: int, target: int) -> nn.Module:
-    """Brings branch ``source`` to the channels and size of branch ``target``."""
-    if source == target:
-        return nn.Identity()
-    if source > target:
-        return nn.Sequential(
-            *_conv_bn(widths[source], widths[target], 1),
-            nn.Upsample(scale_factor=2.0 ** (source - target), mode="nearest"),
-        )
+def _exchange(in_channels: int, out_channels: int, halvings: int) -> nn.Module:
+    """Brings a branch to other channels and to half its size so many times; negative ones double it."""
+    if halvings <= 0:
+        layers: list[nn.Module] = []
+        if halvings or in_channels != out_channels:
+            layers += _conv_bn(in_channels, out_channels, 1)
+        if halvings:
+            layers.append(nn.Upsample(scale_factor=2.0**-halvings, mode="nearest"))
+        return nn.Sequential(*layers) if layers else nn.Identity()
     steps = [
-        nn.Sequential(*_conv_bn(widths[source], widths[source], 3, stride=2), nn.ReLU(inplace=True))
-        for _ in range(target - source - 1)
+        nn.Sequential(*_conv_bn(in_channels, in_channels, 3, stride=2), nn.ReLU(inplace=True))
+        for _ in range(halvings - 1)
     ]
-    return nn.Sequential(*steps, nn.Sequential(*_conv_bn(widths[source], widths[target], 3, stride=2)))
+    return nn.Sequential(*steps, nn.Sequential(*_conv_bn(in_channels, out_channels, 3, stride=2)))
 
 
 def _transition(in_widths: Sequence[int], out_widths: Sequence[int]) -> nn.ModuleList:
@@ -162,17 +176,18 @@ class HRNet(nn.Module):
             )
         )
         self.transition1 = _transition([stage1_width], config.branch_widths(2))
-        self.stage2 = self._stage(0, branches=2, outputs=2)
+        self.stage2 = self._stage(0, config.branch_widths(2))
         self.transition2 = _transition(config.branch_widths(2), config.branch_widths(3))
-        self.stage3 = self._stage(1, branches=3, outputs=3)
+        self.stage3 = self._stage(1, config.branch_widths(3))
         self.transition3 = _transition(config.branch_widths(3), config.branch_widths(4))
-        self.stage4 = self._stage(2, branches=4, outputs=1)
+        self.stage4 = self._stage(2, (config.out_channels,))
 
-    def _stage(self, index: int, branches: int, outputs: int) -> nn.Sequential:
+    def _stage(self, index: int, out_widths: Sequence[int]) -> nn.Sequential:
+        """A stage whose last module gives branches of those widths."""
         count = self.config.modules[index]
-        widths = self.config.branch_widths(branches)
+        widths = self.config.branch_widths(index + 2)
         return nn.Sequential(
-            *(HRModule(widths, self.config.blocks, outputs if i == count - 1 else branches) for i in range(count))
+            *(HRModule(widths, self.config.blocks, out_widths if i == count - 1 else widths) for i in range(count))
         )
 
     def forward(self, crops: Tensor) -> Tensor:
@@ -182,7 +197,7 @@ class HRNet(nn.Module):
             crops: (B, 3, H, W) float, normalised; H and W multiples of 32.
 
         Returns:
-            (B, width, H / 4, W / 4) float.
+            (B, ``config.out_channels``, H / 4, W / 4) float.
 
         Raises:
             ValueError: The shape is not (B, 3, H, W) with H and W positive multiples of 32.

@@ -22,8 +22,12 @@ ARCHITECTURES: Mapping[str, HRNetConfig] = MappingProxyType(
         "hrnet_w18_small_v1": HRNetConfig(width=16, modules=(1, 1, 1), blocks=2, stage1_blocks=1, stage1_channels=32),
         "hrnet_w18_small_v2": HRNetConfig(width=18, modules=(1, 3, 2), blocks=2, stage1_blocks=2),
         # Slim: one narrow bottleneck in stage 1, where a small network otherwise spends most of its time.
+        # f96: 96 features, for many keypoints.
         "hrnet_w16_slim": HRNetConfig(width=16, modules=(1, 1, 1), blocks=2, stage1_blocks=1, stage1_channels=32),
         "hrnet_w24_slim": HRNetConfig(width=24, modules=(1, 2, 1), blocks=2, stage1_blocks=1, stage1_channels=32),
+        "hrnet_w24_slim_f96": HRNetConfig(
+            width=24, modules=(1, 2, 1), blocks=2, stage1_blocks=1, stage1_channels=32, features=96
+        ),
         "hrnet_w32_slim": HRNetConfig(width=32, modules=(1, 2, 1), blocks=2, stage1_blocks=1, stage1_channels=32),
     }
 )
@@ -60,7 +64,7 @@ class PoseNet(nn.Module):
         self.config = config
         self.num_keypoints = num_keypoints
         self.backbone = HRNet(config)
-        self.head = HeatmapHead(config.width, num_keypoints)
+        self.head = HeatmapHead(config.out_channels, num_keypoints)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=INIT_STD)

@@ -205,7 +205,9 @@ def _small(recipe: str, input_size: tuple[int, int], data: Datasets) -> TrainCon
     """Small networks from nothing: AdamW, cosine, averaged weights, and more kinds of variation."""
     return TrainConfig(
         recipe=recipe,
-        model=ModelConfig(arch="hrnet_w24_slim", input_size=input_size, sigma=2.0, decode_kernel=11, init="kaiming"),
+        model=ModelConfig(
+            arch="hrnet_w24_slim_f96", input_size=input_size, sigma=2.0, decode_kernel=11, init="kaiming"
+        ),
         optimiser=OptimiserConfig(name="adamw", lr=2e-3, weight_decay=0.01, clip_norm=1.0),
         schedule=ScheduleConfig(name="cosine", warmup_steps=200),
         augment=AugmentConfig(
