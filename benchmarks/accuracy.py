@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from wholepose.detectors import load_detector
 from wholepose.evaluation import holdout_ids
 
 DEFAULT_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -44,7 +45,8 @@ class Task:
         name: Short name, for --only.
         title: What is measured.
         annotations: File below the data folder.
-        boxes: As after --boxes; {data} stands for the data folder, "jitter" for labelled boxes whose sides are moved.
+        boxes: As after --boxes; {data} stands for the data folder, "jitter" for labelled boxes whose sides are moved,
+            "sure" for the detector at the threshold at which `wholepose predict` uses it.
         numbers: Picks names, values and intervals out of the report.
         peer: The same of MediaPipe.
         prepare: Changes the annotations, which are then written to a file of their own.
@@ -92,6 +94,7 @@ TASKS = (
     Task("coco", "COCO dev, labelled boxes", "coco/dev.json", "gt", part("AP", "AP50", "AR"), "AP .171, AP50 .320"),
     Task("coco-jitter", "COCO dev, boxes off by 10 %", "coco/dev.json", "jitter", part("AP", "AP50", "AR")),
     Task("coco-detector", "COCO dev, end to end", "coco/dev.json", "detector", part("AP", "AP50", "AR"), "AP .123"),
+    Task("coco-default", "the same, default threshold", "coco/dev.json", "sure", part("AP", "AP50", "AR"), "AP .123"),
     Task(
         "lsp",
         "LSP, 200 held out, 12 limb joints",
@@ -146,6 +149,8 @@ def evaluate(task: Task, options: argparse.Namespace, folder: Path) -> tuple[lis
         rows = jittered_boxes(json.loads(annotations.read_text(encoding="utf-8")))
         Path(boxes).write_text(json.dumps(rows), encoding="utf-8")
     words = ["evaluate", "--model", options.model, "--data", str(annotations), "--images", str(images)]
+    if boxes == "sure":
+        boxes, words = "detector", [*words, "--threshold", str(load_detector().threshold)]
     words += ["--boxes", boxes, "--out", str(folder / task.name), "--quiet"]
     words += ["--flip-test"] * options.flip_test
     if options.threads is not None:

@@ -50,6 +50,37 @@ def test_a_model_gives_a_table_and_reports(made, capsys, boxes):
     assert len(json.loads((out / "results.json").read_text())) == 3
 
 
+def test_boxes_below_a_threshold_are_left_out(made):
+    boxes = json.loads((made / "boxes.json").read_text())
+    for number, box in enumerate(boxes):
+        box["score"] = 0.2 if number == 0 else 0.9
+    (made / "boxes.json").write_text(json.dumps(boxes))
+    words = ["--model", made / "model.onnx", "--data", made / "set.json", "--bootstrap", 0, "--threads", 1]
+    for threshold, count in (([], 3), (["--threshold", 0.5], 2)):
+        assert evaluate(*words, "--boxes", made / "boxes.json", "--out", made / "out", *threshold) == 0
+        assert len(json.loads((made / "out/results.json").read_text())) == count
+    said = json.loads((made / "out/report.json").read_text())["boxes"]
+    assert said == f"{made / 'boxes.json'}, scores from 0.5 on"
+
+
+def test_a_detectors_doubtful_boxes_count_unless_a_threshold_is_given(made, monkeypatch):
+    asked = []
+
+    def load_detector(spec, *, threshold, **options):
+        asked.append((spec, threshold))
+        return load(made / "boxes.json", images=made / "set.json")
+
+    import wholepose.detectors
+
+    load = wholepose.detectors.load_detector
+    monkeypatch.setattr(wholepose.detectors, "load_detector", load_detector)
+    words = ["--model", made / "model.onnx", "--data", made / "set.json", "--bootstrap", 0, "--threads", 1]
+    assert evaluate(*words, "--boxes", "detector", "--out", made / "out") == 0
+    assert evaluate(*words, "--boxes", "detector", "--threshold", 0.4) == 0
+    assert asked == [("default", 0.01), ("default", 0.4)]
+    assert json.loads((made / "out/report.json").read_text())["boxes"] == "detector, scores from 0.01 on"
+
+
 def test_a_results_file_gives_the_models_numbers(made, capsys):
     model = ["--model", made / "model.onnx", "--data", made / "set.json", "--bootstrap", 0]
     assert evaluate(*model, "--out", made / "out", "--threads", 1) == 0
@@ -94,6 +125,7 @@ def test_an_unreadable_picture_is_listed_with_exit_1(made, capsys):
         (["--data", "x.json", "--model", "m", "--results", "r"], "one of --model"),
         (["--data", "x.json", "--results", "r", "--boxes", "gt"], "--boxes is about running a model"),
         (["--data", "x.json", "--results", "r", "--flip-test"], "--flip-test is about running a model"),
+        (["--data", "x.json", "--model", "m", "--threshold", "0.5"], "--threshold is about detected boxes"),
         (["--data", "x.json", "--model", "m", "--bootstrap", "-1"], "whole number"),
         (["--data", "x.json", "--model", "m", "--protocol", "old"], "invalid choice"),
     ],

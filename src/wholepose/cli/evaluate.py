@@ -77,7 +77,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=fraction,
         metavar="S",
-        help="of box scores, for recall, precision and false positives (--task boxes); default: the detector's own",
+        help="lowest box score: of the people whose keypoints are scored (default: .01, for AP wants the doubtful ones "
+        "too; a file's boxes: all); with --task boxes for recall, precision and false positives (default: the "
+        "detector's own)",
     )
     scoring.add_argument(
         "--bootstrap", type=_whole, default=1000, metavar="N", help="draws; 0: no intervals; default: 1000"
@@ -147,8 +149,8 @@ def _check_options(options: argparse.Namespace) -> None:
         if options.boxes == "gt":
             raise ConfigError("--boxes gt would score the labels against themselves; name a detector or a file")
         return
-    if options.threshold is not None:
-        raise ConfigError("--threshold goes with --task boxes")
+    if options.threshold is not None and (options.results or options.boxes in (None, "gt")):
+        raise ConfigError("--threshold is about detected boxes; name a detector or a file with --boxes")
     if (options.model is None) == (options.results is None):
         raise ConfigError("give one of --model (to run it) and --results (to score a file)")
     if options.results is not None:
@@ -161,21 +163,15 @@ def _run_boxes(options: argparse.Namespace) -> int:
     """Evaluates a detector or a file of boxes."""
     from wholepose import __version__
     from wholepose.data.annotations import read_annotations, without_missing_images
-    from wholepose.detectors import load_detector
     from wholepose.evaluation.box_report import box_document, box_rows, write_box_reports
     from wholepose.evaluation.boxes import RANKING_THRESHOLD, find_boxes, score_boxes
 
     annotations = without_missing_images(read_annotations(options.data, images=options.images, boxes_only=True))
-    spec = "default" if options.boxes in (None, "detector") else options.boxes
-    how = {
-        "images": options.data if Path(spec).suffix.lower() == ".json" else None,
-        "device": options.device,
-        "threads": options.threads,
-    }
-    detector, threshold = load_detector(spec, **how), options.threshold
-    if Path(spec).suffix.lower() not in (".json", ".csv"):
-        threshold = getattr(detector, "threshold", None) if threshold is None else threshold
-        detector = load_detector(spec, threshold=RANKING_THRESHOLD, **how)
+    boxes = options.boxes or "detector"
+    threshold = options.threshold
+    if threshold is None and not _is_file(boxes):
+        threshold = getattr(load_boxes(boxes, options), "threshold", None)
+    detector = load_boxes(boxes, options, None if _is_file(boxes) else RANKING_THRESHOLD)
     with progress(len(annotations.image_ids), hidden=options.quiet) as advance:
         found = find_boxes(detector, annotations, advance=advance)
     scores = score_boxes(annotations, found, threshold=threshold, replicates=options.bootstrap, seed=options.seed)
@@ -202,6 +198,7 @@ def _run_boxes(options: argparse.Namespace) -> int:
 def _run_model(
     options: argparse.Namespace, read: Callable[[Any], AnnotationSet], say: Callable[[str], None]
 ) -> Evaluation:
+    from wholepose.evaluation.boxes import RANKING_THRESHOLD
     from wholepose.evaluation.prediction import load_estimator
     from wholepose.evaluation.workflow import evaluate_model
     from wholepose.weights import resolve
@@ -217,25 +214,42 @@ def _run_model(
     )
     card = estimator.runtime.card
     annotations = read(card.protocol)
-    boxes = options.boxes or "gt"
+    boxes, threshold = options.boxes or "gt", options.threshold
+    if threshold is None and boxes != "gt" and not _is_file(boxes):
+        threshold = RANKING_THRESHOLD
     settings = make_settings(
-        options, protocol=card.protocol, boxes=boxes, model=card.name, model_sha256=sha256_of(resolve(options.model))
+        options,
+        protocol=card.protocol,
+        boxes=boxes if threshold is None else f"{boxes}, scores from {threshold:g} on",
+        model=card.name,
+        model_sha256=sha256_of(resolve(options.model)),
     )
-    detector = load_boxes(boxes, options.data, device=options.device, threads=options.threads)
+    detector = None if boxes == "gt" else load_boxes(boxes, options, threshold)
     with progress(len(annotations.image_ids), hidden=options.quiet) as advance:
         return evaluate_model(estimator, annotations, settings, detector=detector, say=say, advance=advance)
 
 
-def load_boxes(boxes: str, data: Path, *, device: str, threads: int | None) -> PersonDetector | None:
-    """What ``--boxes`` names: None for ground truth, else a detector."""
+def _is_file(boxes: str) -> bool:
+    return Path(boxes).suffix.lower() in (".json", ".csv")
+
+
+def load_boxes(boxes: str, options: argparse.Namespace, threshold: float | None = None) -> PersonDetector:
+    """The detector, or the file of boxes, that ``--boxes`` names.
+
+    Args:
+        boxes: What was named; ``"detector"`` is the embedded one.
+        options: Say which engine, and which images the ids of a file mean.
+        threshold: Lowest score; the detector's own where None, which for a file is 0.
+    """
     from wholepose.detectors import load_detector
 
-    if boxes == "gt":
-        return None
-    if boxes == "detector":
-        return load_detector("default", device=device, threads=threads)
-    images = data if Path(boxes).suffix.lower() == ".json" else None
-    return load_detector(boxes, images=images, device=device, threads=threads)
+    return load_detector(
+        "default" if boxes == "detector" else boxes,
+        threshold=threshold,
+        images=options.data if Path(boxes).suffix.lower() == ".json" else None,
+        device=options.device,
+        threads=options.threads,
+    )
 
 
 def make_settings(options: argparse.Namespace, **known: Any) -> Settings:
