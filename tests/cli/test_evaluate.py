@@ -78,7 +78,7 @@ def test_a_detectors_doubtful_boxes_count_unless_a_threshold_is_given(made, monk
     assert evaluate(*words, "--boxes", "detector", "--out", made / "out") == 0
     assert evaluate(*words, "--boxes", "detector", "--threshold", 0.4) == 0
     assert asked == [("default", 0.01), ("default", 0.4)]
-    assert json.loads((made / "out/report.json").read_text())["boxes"] == "detector, scores from 0.01 on"
+    assert json.loads((made / "out/report.json").read_text())["boxes"] == "detector, the 20 best an image"
 
 
 def test_a_results_file_gives_the_models_numbers(made, capsys):

@@ -8,6 +8,7 @@ from made_up_sets import CENTERS, write_boxes, write_set
 
 from wholepose.data.annotations import read_annotations
 from wholepose.detectors import load_detector
+from wholepose.detectors.base import make_detections
 from wholepose.errors import AnnotationError, ConfigError
 from wholepose.evaluation.prediction import load_estimator, predict_people, provided_keypoints
 from wholepose.evaluation.report import Settings
@@ -53,6 +54,21 @@ def test_boxes_from_a_file_bring_their_scores(tmp_path, tiny_models, model):
     np.testing.assert_allclose(evaluation.ranked.scores, 0.5, atol=0.01)
     assert evaluation.document["parts"]["whole"]["AP"] == pytest.approx(1)
     assert evaluation.document["counts"]["people_with_a_detection"] == 3
+
+
+def test_of_a_detector_that_looks_as_many_people_count_as_coco_counts(tmp_path, tiny_models, model):
+    class Many:
+        name = "many"
+
+        def detect(self, images):
+            boxes = np.array([[10.0, 10, 60 + i, 110] for i in range(25)])
+            return [make_detections(boxes, np.linspace(0.1, 0.9, 25), image.shape[:2], 0.0) for image in images]
+
+    path = write_set(tmp_path, tiny_models)
+    annotations = read_annotations(path)
+    results = predict_people(load_estimator(model), annotations, Many()).results
+    assert np.unique(results.image_ids, return_counts=True)[1].tolist() == [20] * len(annotations.image_ids)
+    assert results.boxes[:, 2].min() == pytest.approx(65)  # the five with the lowest scores are narrower
 
 
 def test_mmpose0_ranks_by_raw_peaks_and_the_flip_test_is_asked_for(tmp_path, tiny_models):

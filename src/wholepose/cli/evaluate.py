@@ -77,9 +77,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=fraction,
         metavar="S",
-        help="lowest box score: of the people whose keypoints are scored (default: .01, for AP wants the doubtful ones "
-        "too; a file's boxes: all); with --task boxes for recall, precision and false positives (default: the "
-        "detector's own)",
+        help="lowest box score: of the people whose keypoints are scored (default: the 20 best an image, for AP wants "
+        "the doubtful ones too; a file's boxes: all); with --task boxes for recall, precision and false positives "
+        "(default: the detector's own)",
     )
     scoring.add_argument(
         "--bootstrap", type=_whole, default=1000, metavar="N", help="draws; 0: no intervals; default: 1000"
@@ -198,6 +198,7 @@ def _run_boxes(options: argparse.Namespace) -> int:
 def _run_model(
     options: argparse.Namespace, read: Callable[[Any], AnnotationSet], say: Callable[[str], None]
 ) -> Evaluation:
+    from wholepose.evaluation.arrangement import MAX_DETECTIONS
     from wholepose.evaluation.boxes import RANKING_THRESHOLD
     from wholepose.evaluation.prediction import load_estimator
     from wholepose.evaluation.workflow import evaluate_model
@@ -215,12 +216,13 @@ def _run_model(
     card = estimator.runtime.card
     annotations = read(card.protocol)
     boxes, threshold = options.boxes or "gt", options.threshold
+    taken = boxes if threshold is None else f"{boxes}, scores from {threshold:g} on"
     if threshold is None and boxes != "gt" and not _is_file(boxes):
-        threshold = RANKING_THRESHOLD
+        threshold, taken = RANKING_THRESHOLD, f"{boxes}, the {MAX_DETECTIONS} best an image"
     settings = make_settings(
         options,
         protocol=card.protocol,
-        boxes=boxes if threshold is None else f"{boxes}, scores from {threshold:g} on",
+        boxes=taken,
         model=card.name,
         model_sha256=sha256_of(resolve(options.model)),
     )

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from wholepose.data.annotations import AnnotationSet
 from wholepose.data.photos import PhotoStore
-from wholepose.detectors import PersonDetector, detect_people
+from wholepose.detectors import NamedPersonDetector, PersonDetector, detect_people
 from wholepose.errors import AnnotationError, ConfigError, WholeposeError, require
 from wholepose.estimator import PoseEstimator
+from wholepose.evaluation.arrangement import MAX_DETECTIONS
 from wholepose.evaluation.results import Results, rescore
 from wholepose.geometry import Protocol
 from wholepose.outputs import COORDINATE_DECIMALS, SCORE_DECIMALS
@@ -107,7 +108,8 @@ def predict_people(
     Args:
         estimator: The model; its card says the protocol.
         annotations: What to predict.
-        detector: Finds the people, or looks their boxes up in a file. None takes the labelled boxes, clipped to the
+        detector: Finds the people, of whom the best `MAX_DETECTIONS` an image are taken, as many as COCO counts; or
+            looks their boxes up in a file, and all are taken. None takes the labelled boxes, clipped to the
             image, of everybody who has a labelled keypoint and is no crowd, each with a score of 1.
         flip_test: Average with the mirrored crops.
         advance: Told after some images how many they were.
@@ -144,7 +146,8 @@ def predict_people(
             boxes, scores = annotations.boxes[by_image[row]], np.ones(len(by_image[row]))
         else:
             detections = detect_people(detector, [image], [str(annotations.image_files[row])])[0]
-            boxes, scores = detections.boxes.astype(np.float64), detections.scores.astype(np.float64)
+            best = slice(None if isinstance(detector, NamedPersonDetector) else MAX_DETECTIONS)
+            boxes, scores = detections.boxes[best].astype(np.float64), detections.scores[best].astype(np.float64)
         waiting.append((row, image, boxes, scores))
         if len(waiting) >= _IMAGES_AT_ONCE or sum(len(each[2]) for each in waiting) >= estimator.batch_size:
             work()
