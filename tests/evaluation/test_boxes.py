@@ -222,7 +222,7 @@ def test_command_with_the_detector(photos, capsys):
     [
         (("--task", "boxes", "--model", "default"), "--model is about keypoints; --task boxes takes --boxes"),
         (("--task", "boxes", "--boxes", "gt"), "score the labels against themselves"),
-        (("--model", "default", "--threshold", "0.3"), "--threshold goes with --task boxes"),
+        (("--model", "default", "--threshold", "0.3"), "--threshold is about detected boxes"),
     ],
 )
 def test_contradictions(capsys, words, message):

@@ -1,5 +1,6 @@
 """What the scripts that train the embedded weights reckon with."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -177,20 +178,28 @@ def test_people_of_drawn_scenes_are_learnt_from_if_large_and_seen(tmp_path):
     assert people[1].labelled.sum() == 135
 
 
-def _gradients_of_two(together, folder):
+WORK_OF_TWO = """
+import torch
+
+
+def gradients_of_two(together, folder):
     parameter = torch.nn.Parameter(torch.zeros(3))
     unused = torch.nn.Parameter(torch.zeros(2))
     parameter.grad = torch.full((3,), float(together.rank))
     together.average_gradients([parameter, unused])
     agreed = together.agreed(7.5 + together.rank)
     torch.save((parameter.grad, unused.grad, agreed, torch.get_num_threads()), folder / f"{together.rank}.pt")
+"""
 
 
 def test_processes_that_train_together_have_the_same_gradients_and_clock(tmp_path, monkeypatch):
+    (tmp_path / "work_of_two.py").write_text(WORK_OF_TWO)  # new processes import it, and know no module of the tests
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SCRIPTS), str(tmp_path)]))
+    monkeypatch.syspath_prepend(tmp_path)
     from together import run_together
+    from work_of_two import gradients_of_two
 
-    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
-    run_together(2, _gradients_of_two, tmp_path)
+    run_together(2, gradients_of_two, tmp_path)
     for rank in range(2):
         gradient, unused, agreed, threads = torch.load(tmp_path / f"{rank}.pt")
         assert gradient.tolist() == [0.5, 0.5, 0.5]
