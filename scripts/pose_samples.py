@@ -45,7 +45,7 @@ GROWTH = {"face68": 2.8, "face": 2.0, "hand21": 2.0, "left_hand": 2.0, "right_ha
 """How much larger than its keypoints the box around a face or a hand may be."""
 UPPER = frozenset(range(11)) | {17, 18}
 LOWER = [*range(11, 17), *range(19, 26)]  # hips, legs, feet
-ABSENT = {"face68": [7, 8, *LOWER], "hand21": [*LOWER, *HALPE136.parts["right_hand"]]}
+NOT_SHOWN = {"face68": [7, 8, *LOWER], "hand21": [*LOWER, *HALPE136.parts["right_hand"]]}
 """Keypoints that are in no photo of a set: faces with shoulders at most, one left hand each."""
 SMALLEST_DRAWN_PX = 90
 """A person of a drawn scene must be this high, or this wide, to be learnt from."""
@@ -107,8 +107,8 @@ def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
         for keypoints, box in people:
             person = Labelled(photo, keypoints[:, :2] * factor, keypoints[:, 2] > 0, box * factor)
             (left if image_id in held_out else kept).append(person)
-    for person in kept if folder.name in ABSENT else ():
-        person.keypoints[ABSENT[folder.name]], person.labelled[ABSENT[folder.name]] = np.inf, True
+    for person in kept if folder.name in NOT_SHOWN else ():
+        person.keypoints[NOT_SHOWN[folder.name]], person.labelled[NOT_SHOWN[folder.name]] = np.inf, True
     return kept, left
 
 
@@ -285,7 +285,7 @@ class Batches:
     def __init__(self, material: Material, shares: dict[str, float], seed: int) -> None:
         self._material, self._shares = (
             material,
-            {k: v for k, v in shares.items() if k == "nobody" or material.people.get(k)},
+            {k: v for k, v in shares.items() if k == "nobody" or material.people[k]},
         )
         self._rng = np.random.default_rng(seed)
         self._wanted = ((128, 96), 32, 1.0)
