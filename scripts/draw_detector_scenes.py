@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("--backgrounds", type=Path, required=True, help="a set of photos without people")
     parser.add_argument("--out", type=Path, required=True, help="folder of shards")
     parser.add_argument("--seed", type=int, default=202)
-    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=0, help="which of the --step processes this is, from 0")
+    parser.add_argument("--step", type=int, default=1, help="how many processes draw")
+    parser.add_argument("--count", type=int, default=2000, help="most scenes of all processes together")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     photos = link_backgrounds(options.backgrounds, options.out / "backgrounds")
@@ -41,7 +43,7 @@ def main() -> None:
         SynthPeople(options.seed, (SIDE, SIDE), people=people, assets=options.assets, backgrounds=photos)
         for people in PEOPLE
     ]
-    for shard in range(options.count // SHARD):
+    for shard in range(options.first, options.count // SHARD, options.step):
         path = options.out / f"{shard:05d}.npz"
         if path.exists():
             continue

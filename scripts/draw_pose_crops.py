@@ -1,10 +1,14 @@
-"""Draws the synthetic crops that scripts/train_pose.py learns from: whole people, faces and hands, all of clean looks.
+"""Draws the synthetic crops that scripts/train_pose.py learns from: whole people, faces and hands.
 
     python scripts/draw_pose_crops.py --assets ../shared/data/makehuman --out runs/crops --first 0 --step 2
     python scripts/draw_pose_crops.py --assets ../shared/data/makehuman --out runs/crops --first 1 --step 2
 
 Two processes draw every other crop each. A crop's number alone decides what is on it; a run that is started again goes
-on behind the shards that are there.
+on behind the shards that are there. All looks are clean; with --hand-poses, skin pictures and hand shapes of other
+terms come in, for the default stage alone:
+
+    python scripts/draw_pose_crops.py --assets ../shared/data/makehuman --out runs/hands --parts left_hand right_hand \\
+        --seed 102 --hand-poses ../shared/data/hand21/hand_poses.npz
 """
 
 from __future__ import annotations
@@ -29,27 +33,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--assets", type=Path, help="folder of MakeHuman assets; without it, procedural looks alone")
     parser.add_argument("--out", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--parts", nargs="+", choices=[part for part in SIZES if part], help="draw these alone")
+    parser.add_argument("--hand-poses", type=Path, help=".npz of hand shapes; looks are then not clean")
     parser.add_argument("--seed", type=int, default=101)
     parser.add_argument("--first", type=int, default=0, help="which of the --step processes this is, from 0")
     parser.add_argument("--step", type=int, default=1, help="how many processes draw")
     parser.add_argument("--count", type=int, default=60_000, help="most crops of all processes together")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    parts, clean = tuple(options.parts or PARTS), options.hand_poses is None
     painters = {
-        size: SynthPeople(options.seed, size, assets=options.assets, clean=True) for size in sorted(set(SIZES.values()))
+        size: SynthPeople(options.seed, size, assets=options.assets, hand_poses=options.hand_poses, clean=clean)
+        for size in sorted({SIZES[part] for part in parts})
     }
     for shard in range(options.first, options.count // SHARD, options.step):
         path = options.out / f"{shard:05d}.npz"
         if not path.exists():
-            draw(shard, painters, path)
+            draw(shard, parts, painters, path)
             print(path, flush=True)
 
 
-def draw(shard: int, painters: dict[tuple[int, int], SynthPeople], path: Path) -> None:
+def draw(shard: int, parts: tuple[str | None, ...], painters: dict[tuple[int, int], SynthPeople], path: Path) -> None:
     """Draws the crops of one shard, numbers shard * SHARD and following, and leaves out those that show too little."""
     columns: dict[str, list] = {}
     for index in range(shard * SHARD, (shard + 1) * SHARD):
-        part = PARTS[index % len(PARTS)]
+        part = parts[index % len(parts)]
         sample = painters[SIZES[part]].sample_crop(index, padding=PADDINGS[part], part=part)
         kind = "body" if part is None else part
         if len(sample) == 1 and (sample.visibility[0, list(HALPE136.parts[kind])] == 2).mean() > 0.3:

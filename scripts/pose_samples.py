@@ -26,17 +26,17 @@ DRAWN = ("body", "face", "left_hand", "right_hand")
 SHARES = {
     "clean": {"body": 0.7, "face": 0.12, "left_hand": 0.08, "right_hand": 0.08, "nobody": 0.02},
     "default": {
-        "lspet": 0.25,
-        "lsp": 0.05,
-        "coco": 0.13,
+        "lspet": 0.26,
+        "lsp": 0.06,
+        "coco": 0.14,
         "studio": 0.02,
-        "face68": 0.1,
-        "hand21": 0.1,
-        "body": 0.1,
-        "scenes": 0.1,
-        "face": 0.04,
-        "left_hand": 0.045,
-        "right_hand": 0.045,
+        "face68": 0.06,
+        "hand21": 0.09,
+        "body": 0.08,
+        "scenes": 0.11,
+        "face": 0.03,
+        "left_hand": 0.065,
+        "right_hand": 0.065,
         "nobody": 0.02,
     },
 }
@@ -44,6 +44,8 @@ SHARES = {
 GROWTH = {"face68": 2.8, "face": 2.0, "hand21": 2.0, "left_hand": 2.0, "right_hand": 2.0}
 """How much larger than its keypoints the box around a face or a hand may be."""
 UPPER = frozenset(range(11)) | {17, 18}
+HALF, CUT = 0.2, 0.25
+"""How often a half of somebody is framed, and how often the photo ends within them."""
 LOWER = [*range(11, 17), *range(19, 26)]  # hips, legs, feet
 NOT_SHOWN = {"face68": [7, 8, *LOWER], "hand21": [*LOWER, *HALPE136.parts["right_hand"]]}
 """Keypoints that are in no photo of a set: faces with shoulders at most, one left hand each."""
@@ -112,7 +114,7 @@ def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
     return kept, left
 
 
-def read_drawn(crops: Path, scenes: Path | None) -> dict[str, list[Labelled]]:
+def read_drawn(crops: list[Path], scenes: Path | None) -> dict[str, list[Labelled]]:
     """All drawn people, by what was framed; those in company are "scenes"."""
     return {**read_crops(crops), "scenes": read_scenes(scenes) if scenes else []}
 
@@ -132,10 +134,10 @@ def read_scenes(folder: Path) -> list[Labelled]:
     return people
 
 
-def read_crops(folder: Path) -> dict[str, list[Labelled]]:
+def read_crops(folders: list[Path]) -> dict[str, list[Labelled]]:
     """The people that scripts/draw_pose_crops.py has drawn, by what was framed."""
     people: dict[str, list[Labelled]] = {kind: [] for kind in DRAWN}
-    for path in sorted(folder.glob("*.npz")):
+    for path in (path for folder in folders for path in sorted(folder.glob("*.npz"))):
         shard = np.load(path, allow_pickle=False)
         for kind in DRAWN:
             if f"{kind}_image" in shard:
@@ -159,7 +161,7 @@ def read_figures(folder: Path) -> list[np.ndarray]:
     return figures
 
 
-def read_material(stage: str, data: Path | None, crops: Path, scenes: Path | None = None) -> Material:
+def read_material(stage: str, data: Path | None, crops: list[Path], scenes: Path | None = None) -> Material:
     """Everything of a stage; the clean one reads no photo at all."""
     material = Material(people=read_drawn(crops, scenes if stage == "default" else None))
     if stage == "default":
@@ -187,6 +189,9 @@ def augmented(
     strength: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One crop (H, W, 3) uint8 in its own colours, its keypoints (136, 2) in crop pixels and their weights (136,)."""
+    chance = rng.random()
+    if kind not in GROWTH and chance < CUT:
+        person = cut_off(person, rng)
     box = person.box.astype(np.float64)
     keypoints, photo = person.keypoints.astype(np.float64), person.photo
     if kind in GROWTH:
@@ -198,7 +203,7 @@ def augmented(
         grow = np.exp(rng.uniform(np.log(0.95), np.log(GROWTH[kind])))
     else:
         body = np.flatnonzero(person.labelled)
-        if rng.random() < 0.25 and len(body) > 8:  # half a body
+        if CUT <= chance < CUT + HALF and len(body) > 8:
             upper = rng.random() < 0.7
             chosen = [k for k in body if (k in UPPER or k >= 26) == upper]
             if len(chosen) > 2:
@@ -208,7 +213,10 @@ def augmented(
     centers, sizes = crop_regions(box[None], size[1] / size[0])
     sizes = sizes * grow
     centers = centers + strength * rng.uniform(-0.1, 0.1, (1, 2)) * sizes[:, ::-1]
-    turn = np.clip(rng.normal(0, 30 * strength), -80, 80) if rng.random() < 0.6 else 0.0
+    if kind in ("left_hand", "right_hand"):  # drawn people let them hang, photos show them in any direction
+        turn = rng.uniform(-180, 180)
+    else:
+        turn = np.clip(rng.normal(0, 30 * strength), -80, 80) if rng.random() < 0.6 else 0.0
     matrix = crop_matrices(centers, sizes, size, turn)[0]
     shrink = np.abs(np.linalg.det(matrix[:, :2])) ** 0.5
     if shrink < 0.5 and rng.random() < 0.5:  # sometimes smooth, sometimes aliased, as photos come
@@ -221,6 +229,31 @@ def augmented(
     known = np.isfinite(keypoints).all(1, keepdims=True)
     placed = np.where(known, transform_points(np.where(known, keypoints, 0), matrix), np.inf)
     return crop, placed, person.labelled.astype(np.float32)
+
+
+def cut_off(person: Labelled, rng: np.random.Generator) -> Labelled:
+    """The person in a photo that ends within them: what lies beyond is nowhere, and the box ends there too."""
+    axis = int(rng.random() < 0.65)  # 1: above or below
+    seen = np.flatnonzero(person.labelled & np.isfinite(person.keypoints).all(1))
+    places = np.sort(person.keypoints[seen, axis])
+    least = max(5, len(places) // 3)
+    if len(places) <= least + 1:
+        return person
+    number = int(rng.integers(least, len(places) - 1))
+    after = rng.random() < (0.85 if axis else 0.5)  # it ends below, or at the right
+    if not after:
+        number = len(places) - 1 - number
+    edge = round(float(places[number] + rng.random() * (places[number + 1] - places[number])))
+    length = person.photo.shape[1 - axis]
+    edge = min(max(edge, 8), length - 8)
+    start, end = (0, edge) if after else (edge, length)
+    photo = person.photo[start:end] if axis else person.photo[:, start:end]
+    keypoints, box = person.keypoints.copy(), person.box.astype(np.float64)
+    keypoints[:, axis] -= start
+    box[axis::2] = np.clip(box[axis::2] - start, 0, end - start)
+    gone = (keypoints[:, axis] < 0) | (keypoints[:, axis] >= end - start)
+    keypoints[gone] = np.inf
+    return Labelled(photo, keypoints, person.labelled, box) if box[axis + 2] - box[axis] >= 8 else person
 
 
 def beside(crop: np.ndarray, figure: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -322,7 +355,7 @@ class Batches:
                 around = background if rng.random() < 0.5 * strength else None
                 crop, *labels = augmented(person, name, around, size, rng, strength)
                 figures = self._material.figures
-                if figures and name not in GROWTH and rng.random() < 0.25 * strength:
+                if figures and name not in GROWTH and rng.random() < 0.3 * strength:
                     crop = beside(crop, figures[rng.integers(len(figures))], rng)
                 sample = (recoloured(crop, rng, strength), *labels)
                 samples.append(mirrored(*sample) if rng.random() < 0.5 else sample)

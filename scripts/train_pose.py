@@ -39,7 +39,7 @@ SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma i
 LIMBS = list(range(5, 17))
 OUTER = ("head.", "backbone.conv1.")
 RATES = {"filters": 0.02, "others": 1.5e-3}
-STRENGTHS = (0.8, 0.3)
+STRENGTHS = (0.8, 0.45)
 """How much crops are varied at the beginning and at the end: small networks have no time to overfit here."""
 ABSENT = 0.25
 """Weight of a keypoint that is not in the crop against one that is."""
@@ -199,11 +199,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=list(SHARES))
     parser.add_argument("--data", type=Path, help="folder of the labelled photos; for the default stage")
-    parser.add_argument("--crops", type=Path, required=True, help="folder that scripts/draw_pose_crops.py filled")
+    parser.add_argument(
+        "--crops", type=Path, nargs="+", required=True, help="folders that scripts/draw_pose_crops.py filled"
+    )
     parser.add_argument("--scenes", type=Path, help="folder that scripts/draw_detector_scenes.py filled; default stage")
     parser.add_argument("--run", type=Path, required=True, help="where checkpoints and the log go")
     parser.add_argument("--minutes", type=float, required=True, help="of training, over all processes of the run")
     parser.add_argument("--small", type=float, default=0.65, help="share of the time that goes to small crops")
+    parser.add_argument("--rate", type=float, default=1.0, help="highest learning rate against that for new weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", type=Path, help="weights to start from")
     parser.add_argument("--processes", type=int, default=1, help="of one thread each, that share the work")
@@ -243,7 +246,7 @@ def train(together: Together, options: argparse.Namespace) -> None:
     running, reported, saved = 0.0, 0.0, time.monotonic()
     while (done := together.agreed(progress.elapsed_s) / (60 * options.minutes)) < 1:
         size, sigma, count = SMALL if done < options.small else LARGE
-        rate = (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * (1 - done)
+        rate = options.rate * (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * (1 - done)
         strength = STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done
         loss = run.learn(batches.next(size, count, strength), sigma, rate)
         running = loss if running == 0 else 0.98 * running + 0.02 * loss

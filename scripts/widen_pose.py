@@ -85,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     old, card = load_model(options.old)
-    material = read_material("clean", None, options.crops)
+    material = read_material("clean", None, [options.crops])
     crops, _, _ = Batches(material, SHARES["clean"], 0).next((128, 96), 128)
     pictures = normalize(torch.from_numpy(np.ascontiguousarray(crops)))
     new = widen(old, options.arch, pictures)

@@ -206,3 +206,31 @@ def test_processes_that_train_together_have_the_same_gradients_and_clock(tmp_pat
         assert unused is None
         assert agreed == 7.5
         assert threads == 1
+
+
+def test_a_photo_that_ends_within_somebody_keeps_what_it_shows_and_its_labels():
+    from pose_samples import Labelled, cut_off
+
+    places = np.random.default_rng(0)
+    photo = np.arange(200 * 160, dtype=np.uint16).reshape(200, 160)
+    keypoints = np.full((136, 2), np.inf)
+    keypoints[:20] = np.floor(places.uniform((20, 20), (140, 180), (20, 2)))
+    labelled = np.arange(136) < 18
+    whole = Labelled(photo, keypoints, labelled, np.array([20.0, 20.0, 140.0, 180.0]))
+    sides = set()
+    for seed in range(100):
+        part = cut_off(whole, np.random.default_rng(seed))
+        height, width = part.photo.shape
+        assert (height, width) != photo.shape
+        sides.add((height < 200, width < 160, part.photo[0, 0] > 0))
+        kept = np.flatnonzero(np.isfinite(part.keypoints).all(1))
+        assert 5 <= labelled[kept].sum() < 18
+        before, after = keypoints[kept].astype(int), part.keypoints[kept].astype(int)
+        np.testing.assert_array_equal(part.photo[after[:, 1], after[:, 0]], photo[before[:, 1], before[:, 0]])
+        np.testing.assert_array_equal(part.labelled, labelled)
+        assert (part.box[:2] >= 0).all()
+        assert (part.box[2:] <= (width, height)).all()
+        assert (part.box[2:] - part.box[:2] >= 8).all()
+    assert len(sides) == 4
+    few = Labelled(photo, keypoints, np.arange(136) < 5, whole.box)
+    assert cut_off(few, np.random.default_rng(0)) is few
