@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from wholepose import PoseEstimator
-from wholepose.evaluation import holdout_ids
+from wholepose.evaluation import split_photos
 from wholepose.images import load_image
 from wholepose.skeletons import HALPE136
 
@@ -49,12 +49,9 @@ def people(data: Path) -> Iterator[Case]:
 
 def nobody(data: Path) -> Iterator[Case]:
     """Held-out photos without people, whole."""
-    entries = json.loads((data / "negatives" / "train.json").read_text(encoding="utf-8"))["images"]
-    held_out = holdout_ids(entry["id"] for entry in entries)
-    for entry in entries:
-        if entry["id"] in held_out:
-            image = load_image(data / "negatives" / entry["file_name"])
-            yield image, np.array([[0, 0, image.shape[1], image.shape[0]]], dtype=np.float32)
+    for path in split_photos(data / "negatives" / "train.json")[1]:
+        image = load_image(path)
+        yield image, np.array([[0, 0, image.shape[1], image.shape[0]]], dtype=np.float32)
 
 
 def upside_down(case: Case) -> Case:

@@ -12,12 +12,11 @@ are there.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 
-from wholepose.evaluation.holdout import holdout_ids
+from wholepose.evaluation.holdout import split_photos
 from wholepose.outputs import atomic_path
 from wholepose.synth import SynthPeople
 
@@ -67,13 +66,11 @@ def main() -> None:
 
 def link_backgrounds(source: Path, folder: Path) -> Path:
     """A folder of links to the photos that are not held out for counting false positives."""
-    entries = json.loads((source / "train.json").read_text(encoding="utf-8"))["images"]
-    held_out = holdout_ids(entry["id"] for entry in entries)
     folder.mkdir(exist_ok=True)
-    for entry in entries:
-        link = folder / Path(entry["file_name"]).name
-        if entry["id"] not in held_out and not link.exists():
-            link.symlink_to((source / entry["file_name"]).resolve())
+    for photo in split_photos(source / "train.json")[0]:
+        link = folder / photo.name
+        if not link.exists():
+            link.symlink_to(photo.resolve())
     return folder
 
 

@@ -32,7 +32,7 @@ from detector_measure import average_precision, dev_photos
 
 from wholepose.detectors.base import Detections
 from wholepose.detectors.embedded import DetectorCard, EmbeddedDetector
-from wholepose.evaluation.holdout import holdout_ids
+from wholepose.evaluation.holdout import split_photos
 from wholepose.models.detector import DetectorNet
 from wholepose.outputs import atomic_path
 
@@ -155,10 +155,7 @@ def main() -> None:
     found = detector.detect([photo.image for photo in photos])
     metrics = {f"coco_dev/{name}": value for name, value in average_precision(photos, found).items()}
 
-    folder = options.data / "negatives"
-    entries = json.loads((folder / "train.json").read_text())["images"]
-    held_out = holdout_ids(entry["id"] for entry in entries)
-    paths = [folder / entry["file_name"] for entry in entries if entry["id"] in held_out]
+    _, paths = split_photos(options.data / "negatives" / "train.json")
     wrong = np.concatenate(
         [detector.detect([np.array(Image.open(path).convert("RGB"))])[0].scores for path in paths] + [np.zeros(1)]
     )

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from detector_scenes import run_length_mask
 
-from wholepose.evaluation.holdout import holdout_ids
+from wholepose.evaluation.holdout import holdout_ids, split_photos
 from wholepose.geometry import crop_matrices, crop_regions, transform_points
 from wholepose.skeletons import HALPE136
 
@@ -170,7 +170,7 @@ def read_material(stage: str, data: Path | None, crops: list[Path], scenes: Path
             material.people[name], left = read_photos(data / name)
             material.held_out += left
         material.figures = read_figures(data / "street")
-        for file in sorted((data / "negatives" / "images").iterdir())[::3]:
+        for file in split_photos(data / "negatives" / "train.json")[0][::3]:
             material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
     else:
         rng = np.random.default_rng(0)

@@ -23,7 +23,7 @@ import torch
 from averaging import follow
 from machine import has_fast_bf16
 from muon import Muon, split_parameters
-from pose_samples import SHARES, Batches, Labelled, read_drawn, read_material
+from pose_samples import SHARES, Batches, Labelled, read_material
 from together import Together, run_together
 
 from wholepose.geometry import crop_image, crop_matrices, crop_regions, transform_points
@@ -259,7 +259,6 @@ def train(together: Together, options: argparse.Namespace) -> None:
                 if material.held_out:
                     note(held_out_pck=round(pck(run.average, material.held_out, size, device), 4))
                 run.save()
-            material.people.update(read_drawn(options.crops, options.scenes))  # more may have been drawn meanwhile
             saved = time.monotonic()
     if together.leads:
         run.save()

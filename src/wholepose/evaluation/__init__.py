@@ -12,6 +12,7 @@ _EXPORTS = {
     "read_results": "results",
     "rescore": "results",
     "score": "scoring",
+    "split_photos": "holdout",
     "suppress": "results",
     "write_results": "results",
 }

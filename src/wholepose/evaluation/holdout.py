@@ -6,7 +6,9 @@ is never measured on what it learnt from.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -33,3 +35,26 @@ def holdout_ids(ids: Iterable[int], count: int = 200, seed: int = 0) -> frozense
         raise ValueError(f"cannot hold out {count} of {len(ordered)} images")
     order = np.random.default_rng(seed).permutation(len(ordered))
     return frozenset(ordered[position] for position in order[:count])
+
+
+def split_photos(annotations: Path) -> tuple[list[Path], list[Path]]:
+    """The photos of a COCO file by what `holdout_ids` holds out of it.
+
+    Args:
+        annotations: The file; `file_name` is relative to its folder.
+
+    Returns:
+        Photos to learn from, and photos held out, each as the file lists them.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no JSON, or lists fewer than 200 photos.
+    """
+    entries = json.loads(annotations.read_text(encoding="utf-8"))["images"]
+    held_out = holdout_ids(entry["id"] for entry in entries)
+    paths = [annotations.parent / entry["file_name"] for entry in entries]
+    of_held_out = [entry["id"] in held_out for entry in entries]
+    return (
+        [path for path, held in zip(paths, of_held_out, strict=True) if not held],
+        [path for path, held in zip(paths, of_held_out, strict=True) if held],
+    )
