@@ -3,6 +3,7 @@
     python benchmarks/accuracy.py                              # the embedded model
     python benchmarks/accuracy.py --model mine.safetensors --flip-test --out report/ --json accuracy.json
     python benchmarks/accuracy.py --only coco --only lsp
+    wholepose synth --count 100 --seed 9001 --out people/ && python benchmarks/accuracy.py --only synth --synth people/
 
 Each row is one run of `wholepose evaluate`, whose command is printed below the table (with --out its files stay, and
 it can be run again); brackets hold 95 % intervals over images. None of these photos may have been trained on: the `dev`
@@ -76,6 +77,14 @@ def every_part(report: dict[str, Any]) -> Numbers:
     return [(f"{name} AP", part["AP"], part["intervals"].get("AP")) for name, part in report["parts"].items()]
 
 
+def every_part_and_feet(report: dict[str, Any]) -> Numbers:
+    """The AP of every part, and how far feet are off, in sigmas of their kind."""
+    rows = [row for row in report["per_keypoint"] if row["part"] == "feet" and row["error_sigmas"] is not None]
+    total = sum(row["n"] for row in rows)
+    off = sum(row["n"] * row["error_sigmas"] for row in rows) / total if total else None
+    return [*every_part(report), ("feet, mean error in sigmas", off, None)]
+
+
 def metric(*names: str) -> Callable[[dict[str, Any]], Numbers]:
     """Picks metrics, such as PCK."""
     return lambda report: [(name, report["metrics"][name], report["metric_intervals"][name]) for name in names]
@@ -108,7 +117,7 @@ TASKS = (
         "face", "HELEN and AFW dev, 68 points", "face68/dev.json", "gt", metric("nme_interocular"), "HELEN test .0489"
     ),
     Task("hand", "hands dev, 21 points", "hand21/dev.json", "gt", metric("pck_box_0.2", "pck_box_0.1"), ".984, .958"),
-    Task("halpe", "Halpe fixture, labelled boxes", FIXTURE, "gt", every_part),
+    Task("halpe", "Halpe fixture, labelled boxes", FIXTURE, "gt", every_part_and_feet),
     Task(
         "halpe-boxes",
         "Halpe fixture, 56.4-AP boxes",
@@ -116,6 +125,7 @@ TASKS = (
         "{data}/halpe_fixture/test_coco_det_AP_H_56.json",
         every_part,
     ),
+    Task("synth", "synthetic people", "annotations.json", "gt", every_part_and_feet),
 )
 
 
@@ -136,7 +146,7 @@ def jittered_boxes(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def evaluate(task: Task, options: argparse.Namespace, folder: Path) -> tuple[list[str], dict[str, Any]]:
     """Runs one task; gives its command and its report."""
-    annotations = options.data / task.annotations
+    annotations = (options.synth if task.name == "synth" else options.data) / task.annotations
     images = annotations.parent
     if task.prepare is not None:
         document = json.loads(annotations.read_text(encoding="utf-8"))
@@ -172,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="default", help="name or path; default: the embedded one")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder of the labelled photos")
+    parser.add_argument("--synth", type=Path, help="folder that `wholepose synth` filled, to measure on that too")
     parser.add_argument(
         "--only", action="append", choices=[task.name for task in TASKS], help="repeatable; default: all"
     )
@@ -180,6 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="keep the reports here (they show the photos: do not publish them)")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     options = parser.parse_args(arguments)
+    if options.synth is None and "synth" in (options.only or ()):
+        parser.error("synthetic people are measured on the folder of --synth")
     if not options.data.is_dir():
         parser.error(f"{options.data} is not there; name the folder of the labelled photos with --data")
     measured = []
@@ -188,6 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for task in TASKS:
             if options.only is not None and task.name not in options.only:
+                continue
+            if task.name == "synth" and options.synth is None:
                 continue
             command, report = evaluate(task, options, folder)
             numbers = task.numbers(report)

@@ -46,6 +46,17 @@ def test_pck_counts_distances_up_to_the_share_of_each_norm():
     assert actual["auc_box_0.2"] == pytest.approx((50 * (1 - 19.9 / 40) + 50 * (1 - 20.1 / 40)) / 136)
 
 
+def test_an_error_of_one_sigma_has_the_similarity_that_coco_gives_it():
+    truth = person()
+    found = truth.copy()
+    for keypoint in range(136):
+        found[0, keypoint, 1] += distance_of(np.exp(-1 / 8), keypoint) * (1 if keypoint % 2 else 3)
+    annotations = annotation_set(truth, areas=[10_000.0])
+    scores = score(annotations, results_of(found, labels=[0]), replicates=0)
+    assert scores.metrics["error_sigmas"].value == pytest.approx(2)
+    assert scores.keypoint_metrics["error_sigmas"].by_keypoint() == pytest.approx([3, 1] * 68)
+
+
 def test_nme_is_the_mean_over_faces_of_errors_in_eye_distances():
     truth = np.concatenate([person(), person()])
     face = np.array(HALPE136.parts["face"])
@@ -84,7 +95,7 @@ def test_a_person_without_detection_counts_as_wrong_in_pck_and_not_in_pixels():
     annotations = annotation_set(truth, images=[0, 1])
     scores = score(annotations, results_of(truth[:1]), replicates=0)
     assert scores.metrics["pck_box_0.2"].value == pytest.approx(0.5)
-    assert scores.metrics["epe_px"].value == 0
+    assert scores.metrics["epe_px"].value == scores.metrics["error_sigmas"].value == 0
     assert scores.localization.found.tolist() == [True, False]
 
 

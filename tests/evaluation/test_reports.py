@@ -18,7 +18,7 @@ from wholepose.evaluation.workflow import evaluate_model, evaluate_results, writ
 from wholepose.skeletons import HALPE136, SKELETONS
 
 PARTS = ["whole", "body", "feet", "face", "left_hand", "right_hand"]
-METRICS = {"pck_torso_0.2", "pck_box_0.2", "pck_head_0.5", "nme_interocular", "epe_px"}
+METRICS = {"pck_torso_0.2", "pck_box_0.2", "pck_head_0.5", "nme_interocular", "epe_px", "error_sigmas"}
 
 
 def settings(**changes) -> Settings:

@@ -137,9 +137,11 @@ def metrics(annotations: AnnotationSet, localization: Localization) -> dict[str,
     ``pck_torso_0.2``: share of keypoints within 0.2 of the distance from left shoulder to right hip; ``pck_box_0.2``
     and ``pck_box_0.1``: of the longer side of the labelled box; ``pck_head_0.5``: within half the distance from the
     head's top to the neck (PCKh). ``auc_box_0.2``: area under the curve of PCK against thresholds of 0 to 0.2 box
-    sides, over 0.2. ``epe_px``: mean distance in pixels. ``nme_interocular``: mean distance of a face's points over the
-    distance of the outer eye corners, averaged over faces. Labels fix every norm; a person without those it needs is
-    left out.
+    sides, over 0.2. ``epe_px``: mean distance in pixels. ``error_sigmas``: mean distance in sigmas, a keypoint's sigma
+    being the constant of its kind times the square root of the person's area: about how far people who label it differ
+    (Lin et al., COCO keypoint evaluation; a similarity of exp(-1/8) at one sigma). ``nme_interocular``: mean distance
+    of a face's points over the distance of the outer eye corners, averaged over faces. Labels fix every norm; a person
+    without those it needs is left out.
     """
     box_sides = (annotations.file_boxes[:, 2:] - annotations.file_boxes[:, :2]).max(axis=1, initial=0)
     torsos = _span(annotations, ("left_shoulder",), ("right_hip",))
@@ -149,6 +151,9 @@ def metrics(annotations: AnnotationSet, localization: Localization) -> dict[str,
         return _normalized(localization, norms, lambda distances: distances <= share)
 
     found = localization.found[:, None] & localization.visible
+    sigmas = annotations.skeleton.sigmas * np.sqrt(np.maximum(annotations.areas, 0))[:, None]
+    known = found & (sigmas > 0)
+    in_sigmas = np.divide(localization.distances, sigmas, out=np.zeros(known.shape), where=known)
     return {
         "pck_torso_0.2": within(torsos, 0.2),
         "pck_box_0.2": within(box_sides, 0.2),
@@ -156,6 +161,7 @@ def metrics(annotations: AnnotationSet, localization: Localization) -> dict[str,
         "pck_head_0.5": within(heads, 0.5),
         "auc_box_0.2": _normalized(localization, box_sides, lambda distances: np.clip(1 - distances / 0.2, 0, 1)),
         "epe_px": Metric(np.where(found, localization.distances, 0), found),
+        "error_sigmas": Metric(in_sigmas, known),
         "nme_interocular": _face_error(annotations, localization),
     }
 

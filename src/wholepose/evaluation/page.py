@@ -44,6 +44,7 @@ _METRIC_WORDS = {
     "pck_head_0.5": "PCK, within half the head (top to neck)",
     "auc_box_0.2": "area under the curve of PCK, 0 to 0.2 of the box's longer side",
     "epe_px": "mean distance from the label, pixels",
+    "error_sigmas": "mean distance from the label, sigmas of the keypoint's kind",
     "nme_interocular": "face error over the distance of the outer eye corners",
 }
 
@@ -133,7 +134,7 @@ def _metrics_table(document: Mapping[str, Any]) -> str:
     rows = []
     for name, words in _METRIC_WORDS.items():
         value, bounds = document["metrics"][name], document["metric_intervals"][name]
-        digits = 2 if name == "epe_px" else 3
+        digits = 2 if name in ("epe_px", "error_sigmas") else 3
         rows.append(
             f"<tr><td>{escape(words)}</td><td><code>{name}</code></td><td>{_value(value, digits)}"
             f"{_bounds(bounds, digits)}</td><td>{document['metric_counts'][name]}</td></tr>"
@@ -187,12 +188,16 @@ def _keypoints(document: Mapping[str, Any], skeleton: Skeleton) -> str:
             )
             rows.append(
                 f"<tr><td>{row['index']} {escape(row['name'])}</td><td>{row['n']}</td>{shares}"
-                f"<td>{_value(row['epe_px'], 1)}</td><td>{_value(row['pck_torso_0.2'])}</td>"
+                f"<td>{_value(row['epe_px'], 1)}</td><td>{_value(row['error_sigmas'], 1)}</td>"
+                f"<td>{_value(row['pck_torso_0.2'])}</td>"
                 f"<td>{_value(row['pck_box_0.2'])}</td></tr>"
             )
     head = "".join(
         f"<th>{word}</th>"
-        for word in ("keypoint", "n", "good", "jitter", "inversion", "swap", "miss", "px off", "PCK torso", "PCK box")
+        for word in (
+            *("keypoint", "n", "good", "jitter", "inversion", "swap", "miss"),
+            *("px off", "sigmas off", "PCK torso", "PCK box"),
+        )
     )
     return (
         f"<figure>{body_chart(skeleton, values, titles)}<figcaption>Share of each keypoint that is right (similarity "

@@ -16,7 +16,15 @@ from wholepose.evaluation.error_kinds import KINDS
 from wholepose.evaluation.scoring import PartScore, Scores
 
 _DECIMALS = 6
-_KEYPOINT_METRICS = ("pck_torso_0.2", "pck_box_0.2", "pck_box_0.1", "pck_head_0.5", "auc_box_0.2", "epe_px")
+_KEYPOINT_METRICS = (
+    "pck_torso_0.2",
+    "pck_box_0.2",
+    "pck_box_0.1",
+    "pck_head_0.5",
+    "auc_box_0.2",
+    "epe_px",
+    "error_sigmas",
+)
 
 
 @dataclass(frozen=True)
