@@ -112,11 +112,11 @@ def run(options: argparse.Namespace) -> int:
 
         frames = options.frames or 125
         for clip in range(options.count or 1):
-            with tqdm(total=frames, unit="frame", desc=f"clip {clip}") as bar:
+            with tqdm(total=frames, unit=" frames", desc=f"clip {clip}", disable=None) as bar:
                 write_clip(people, options.out, clip, frames, {**kept, "frames": frames}, advance=_mover(bar))
         return 0
     count = options.count or 100
-    with tqdm(total=count, unit="picture") as bar:
+    with tqdm(total=count, unit=" pictures", disable=None) as bar:
         written = write_dataset(people, options.out, count, kept, advance=_mover(bar))
     print(f"{len(written.images)} pictures with {len(written.annotations)} people in {options.out}", file=sys.stderr)
     return 0
