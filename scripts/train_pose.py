@@ -47,6 +47,7 @@ KERNEL = 11
 SAVE_S = 480
 """Between checkpoints."""
 SYNTHETIC = "synthetic people of wholepose (clean looks)"
+SYNTHETIC_HANDS = "synthetic hands of wholepose in poses of Ge et al. 2019 (non-commercial), skins as of MakeHuman"
 DATA = {
     "clean": (SYNTHETIC,),
     "default": (
@@ -58,6 +59,7 @@ DATA = {
         "259 studio photos of HuuTranDuc/LiteHrnet (no licence of the photos)",
         "INRIA Person negatives as backgrounds (research)",
         SYNTHETIC,
+        SYNTHETIC_HANDS,
     ),
 }
 TERMS = {
