@@ -22,7 +22,7 @@ LARGEST_BYTES = 20_000_000
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the ONNX model")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="its name: default, detector")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="its name: default, clean, detector")
     parser.add_argument("--refresh", action="store_true", help="only write the table again")
     parser.add_argument("--folder", type=Path, default=EMBEDDED_FOLDER, help="the package's folder of models")
     options = parser.parse_args()
@@ -47,7 +47,7 @@ def embed(file: Path, name: str, folder: Path) -> None:
         raise WeightsError(f"{file}: only ONNX models are embedded")
     if check_onnx_file(file).external_files:
         raise WeightsError(f"{file}: keeps weights in other files; export it into one")
-    if name == "default":
+    if name != "detector":
         print(read_card(file))
     if file.stat().st_size > LARGEST_BYTES:
         raise WeightsError(f"{file}: has {file.stat().st_size} bytes; at most {LARGEST_BYTES} go into the package")
