@@ -6,7 +6,9 @@ cores, crops of 128 x 96).
 
 from __future__ import annotations
 
+import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +56,8 @@ def run_together(count: int, work: Callable[..., None], *arguments: Any) -> None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    mp.start_processes(_work, (count, address, work, arguments), nprocs=count, start_method="spawn")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it takes the others with it
+    mp.start_processes(_work, (count, address, work, arguments), nprocs=count, daemon=True, start_method="spawn")
 
 
 def _work(rank: int, count: int, address: str, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:

@@ -1,7 +1,10 @@
 """What the scripts that train the embedded weights reckon with."""
 
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -234,3 +237,40 @@ def test_a_photo_that_ends_within_somebody_keeps_what_it_shows_and_its_labels():
     assert len(sides) == 4
     few = Labelled(photo, keypoints, np.arange(136) < 5, whole.box)
     assert cut_off(few, np.random.default_rng(0)) is few
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_processes_that_train_together_end_together(tmp_path):
+    (tmp_path / "waiting.py").write_text(
+        "import os, sys, time\n"
+        "def wait(together, folder):\n"
+        "    open(f'{folder}/{together.rank}', 'w').write(str(os.getpid()))\n"
+        "    time.sleep(120)\n"
+        "if __name__ == '__main__':\n"
+        "    from together import run_together\n"
+        "    run_together(2, wait, sys.argv[1])\n"
+    )
+    surroundings = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    with subprocess.Popen([sys.executable, tmp_path / "waiting.py", str(tmp_path)], env=surroundings) as process:
+        notes = [tmp_path / "0", tmp_path / "1"]
+        try:
+            until = time.monotonic() + 60
+            while not all(note.exists() and note.read_text() for note in notes):
+                assert time.monotonic() < until
+                time.sleep(0.1)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    children = [int(note.read_text()) for note in notes]
+    until = time.monotonic() + 10
+    while any(_runs(child) for child in children):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
