@@ -37,6 +37,11 @@ class Live:
         assert started.wait(60), "the server did not start"
         self.client = httpx.Client(base_url=self.url, timeout=60)
 
+    def reconnect(self):
+        """Makes the client forget the connections that it kept."""
+        self.client.close()
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+
     def stop(self):
         self.client.close()
         self._server.should_exit = True

@@ -52,9 +52,8 @@ def split_photos(annotations: Path) -> tuple[list[Path], list[Path]]:
     """
     entries = json.loads(annotations.read_text(encoding="utf-8"))["images"]
     held_out = holdout_ids(entry["id"] for entry in entries)
-    paths = [annotations.parent / entry["file_name"] for entry in entries]
-    of_held_out = [entry["id"] in held_out for entry in entries]
-    return (
-        [path for path, held in zip(paths, of_held_out, strict=True) if not held],
-        [path for path, held in zip(paths, of_held_out, strict=True) if held],
-    )
+    learnt: list[Path] = []
+    held: list[Path] = []
+    for entry in entries:
+        (held if entry["id"] in held_out else learnt).append(annotations.parent / entry["file_name"])
+    return learnt, held
