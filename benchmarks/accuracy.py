@@ -45,12 +45,13 @@ class Task:
     Attributes:
         name: Short name, for --only.
         title: What is measured.
-        annotations: File below the data folder.
+        annotations: File below the folder.
         boxes: As after --boxes; {data} stands for the data folder, "jitter" for labelled boxes whose sides are moved,
             "sure" for the detector at the threshold at which `wholepose predict` uses it.
         numbers: Picks names, values and intervals out of the report.
         peer: The same of MediaPipe.
         prepare: Changes the annotations, which are then written to a file of their own.
+        folder: The option that names the folder, without dashes.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Task:
     numbers: Callable[[dict[str, Any]], Numbers]
     peer: str = ""
     prepare: Callable[[dict[str, Any]], None] | None = None
+    folder: str = "data"
 
 
 def part(*names: str) -> Callable[[dict[str, Any]], Numbers]:
@@ -125,7 +127,7 @@ TASKS = (
         "{data}/halpe_fixture/test_coco_det_AP_H_56.json",
         every_part,
     ),
-    Task("synth", "synthetic people", "annotations.json", "gt", every_part_and_feet),
+    Task("synth", "synthetic people", "annotations.json", "gt", every_part_and_feet, folder="synth"),
 )
 
 
@@ -146,7 +148,7 @@ def jittered_boxes(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def evaluate(task: Task, options: argparse.Namespace, folder: Path) -> tuple[list[str], dict[str, Any]]:
     """Runs one task; gives its command and its report."""
-    annotations = (options.synth if task.name == "synth" else options.data) / task.annotations
+    annotations = getattr(options, task.folder) / task.annotations
     images = annotations.parent
     if task.prepare is not None:
         document = json.loads(annotations.read_text(encoding="utf-8"))
@@ -191,18 +193,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="keep the reports here (they show the photos: do not publish them)")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     options = parser.parse_args(arguments)
-    if options.synth is None and "synth" in (options.only or ()):
-        parser.error("synthetic people are measured on the folder of --synth")
     if not options.data.is_dir():
         parser.error(f"{options.data} is not there; name the folder of the labelled photos with --data")
+    tasks = [task for task in TASKS if options.only is None or task.name in options.only]
+    for task in tasks if options.only else ():
+        if getattr(options, task.folder) is None:
+            parser.error(f"{task.name} is measured on the folder of --{task.folder}")
     measured = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        for task in TASKS:
-            if options.only is not None and task.name not in options.only:
-                continue
-            if task.name == "synth" and options.synth is None:
+        for task in tasks:
+            if getattr(options, task.folder) is None:
                 continue
             command, report = evaluate(task, options, folder)
             numbers = task.numbers(report)

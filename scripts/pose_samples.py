@@ -26,9 +26,9 @@ DRAWN = ("body", "face", "left_hand", "right_hand")
 SHARES = {
     "clean": {"body": 0.7, "face": 0.12, "left_hand": 0.08, "right_hand": 0.08, "nobody": 0.02},
     "default": {
-        "lspet": 0.26,
+        "lspet": 0.24,
         "lsp": 0.06,
-        "coco": 0.14,
+        "coco": 0.16,
         "studio": 0.02,
         "face68": 0.06,
         "hand21": 0.09,
@@ -43,6 +43,8 @@ SHARES = {
 """Share of each set in a batch, by stage."""
 GROWTH = {"face68": 2.8, "face": 2.0, "hand21": 2.0, "left_hand": 2.0, "right_hand": 2.0}
 """How much larger than its keypoints the box around a face or a hand may be."""
+HIDDEN, COARSE = 0.25, 0.5
+"""How often something else hides a part, and how often the photo is coarse, while crops are varied most."""
 UPPER = frozenset(range(11)) | {17, 18}
 HALF, CUT = 0.2, 0.25
 """How often a half of somebody is framed, and how often the photo ends within them."""
@@ -290,6 +292,32 @@ def recoloured(crop: np.ndarray, rng: np.random.Generator, strength: float = 1.0
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
+def coarse(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The crop as it is where people are few pixels tall, or photos are packed tightly, or both."""
+    height, width = crop.shape[:2]
+    chance = rng.random()
+    if chance < 0.75:
+        factor = np.exp(rng.uniform(np.log(0.22), np.log(0.9)))
+        crop = cv2.resize(crop, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
+    if chance > 0.4:
+        quality = int(rng.uniform(25, 95))
+        crop = cv2.imdecode(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    return cv2.resize(crop, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def behind(crop: np.ndarray, things: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The crop with a piece of another picture, an ellipse or a rectangle, before a part of it."""
+    height, width = crop.shape[:2]
+    axes = np.array([width, height]) * rng.uniform(0.08, 0.3, 2)
+    center = np.array([width, height]) * rng.uniform(0, 1, 2)
+    mask = np.zeros((height, width), np.uint8)
+    if rng.random() < 0.5:
+        cv2.ellipse(mask, (tuple(center), tuple(2 * axes), rng.uniform(0, 180)), 1, -1)
+    else:
+        cv2.rectangle(mask, *(np.round(center + sign * axes).astype(int).tolist() for sign in (-1, 1)), 1, -1)
+    return np.where(mask[..., None] > 0, cv2.resize(things, (width, height)), crop)
+
+
 def nobody(background: np.ndarray, size: tuple[int, int], rng: np.random.Generator):
     """A crop without a person: every keypoint counts, none is there."""
     height = int(rng.integers(96, 257))
@@ -357,6 +385,10 @@ class Batches:
                 figures = self._material.figures
                 if figures and name not in GROWTH and rng.random() < 0.3 * strength:
                     crop = beside(crop, figures[rng.integers(len(figures))], rng)
+                if rng.random() < HIDDEN * strength:
+                    crop = behind(crop, backgrounds[rng.integers(len(backgrounds))], rng)
+                if rng.random() < COARSE * strength:
+                    crop = coarse(crop, rng)
                 sample = (recoloured(crop, rng, strength), *labels)
                 samples.append(mirrored(*sample) if rng.random() < 0.5 else sample)
             crops, keypoints, weights = zip(*samples, strict=True)

@@ -30,11 +30,10 @@ from wholepose.geometry import crop_image, crop_matrices, crop_regions, transfor
 from wholepose.heatmaps import decode
 from wholepose.models.checkpoints import load_checkpoint, save_model
 from wholepose.models.decode import normalize
-from wholepose.models.posenet import PoseNet, build_model
+from wholepose.models.posenet import ARCHITECTURES, PoseNet, build_model
 from wholepose.outputs import atomic_path
 from wholepose.weights import ModelCard
 
-ARCH = "hrnet_w24_slim_f96"
 SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma in cells, batch
 LIMBS = list(range(5, 17))
 OUTER = ("head.", "backbone.conv1.")
@@ -87,14 +86,15 @@ class Run:
     def __init__(self, options: argparse.Namespace, device: torch.device, together: Together) -> None:
         self.together = together
         self.folder, self.device, self.stage = options.run, device, options.stage
-        self.model = build_model(ARCH, 136)
+        self.arch = options.arch
+        self.model = build_model(options.arch, 136)
         for module in self.model.modules():
             if isinstance(module, torch.nn.Conv2d):
                 torch.nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
         torch.nn.init.normal_(self.model.head.final_layer.weight, std=0.001)
         if options.init:
             load_checkpoint(self.model, options.init)
-        self.average = build_model(ARCH, 136)
+        self.average = build_model(options.arch, 136)
         self.average.load_state_dict(self.model.state_dict())
         for network in (self.model, self.average):
             network.to(device, memory_format=torch.channels_last)
@@ -119,8 +119,8 @@ class Run:
         with atomic_path(self.path) as temporary:
             torch.save({**state, "progress": vars(self.progress)}, temporary)
         card = ModelCard(
-            name=f"{ARCH}_256x192.halpe136_{self.stage}",
-            arch=ARCH,
+            name=f"{self.arch}_256x192.halpe136_{self.stage}",
+            arch=self.arch,
             skeleton="halpe136",
             input_size=LARGE[0],
             decode_kernel=KERNEL,
@@ -210,6 +210,7 @@ def main() -> None:
     parser.add_argument("--small", type=float, default=0.65, help="share of the time that goes to small crops")
     parser.add_argument("--rate", type=float, default=1.0, help="highest learning rate against that for new weights")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--arch", choices=list(ARCHITECTURES), default="hrnet_w32_slim_f96")
     parser.add_argument("--init", type=Path, help="weights to start from")
     parser.add_argument("--processes", type=int, default=1, help="of one thread each, that share the work")
     parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads of a process alone; all cores when 0")

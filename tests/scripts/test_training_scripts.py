@@ -79,22 +79,55 @@ def test_a_widened_network_answers_as_before_and_can_learn_more():
     from wholepose.models.posenet import build_model
 
     torch.manual_seed(0)
-    old = build_model("hrnet_w24_slim", 136)
+    old = build_model("hrnet_w24_slim_f96", 136)
     for module in old.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight)
     pictures = torch.randn(4, 3, 64, 64)
     old.train()(pictures)  # for statistics of its own
-    new = widen(old, "hrnet_w24_slim_f96", pictures)
+    new = widen(old, "hrnet_w32_slim_f96", pictures)
     with torch.inference_mode():
         before, after = old.eval()(pictures), new.eval()(pictures)
-        features = new.backbone(pictures)
     np.testing.assert_allclose(after.numpy(), before.numpy(), atol=1e-4 * before.abs().max())
-    assert features.shape[1] == 96
-    assert (features[:, 24:].std((0, 2, 3)) > 0.05).all()
-    new.zero_grad()
     new(pictures).square().mean().backward()
-    assert (new.head.final_layer.weight.grad[:, 24:].abs().amax(0) > 0).all()
+    block = new.backbone.stage3[0].branches[0][0]
+    gradient = block.conv1.weight.grad
+    assert (gradient[:24, 24:].abs().amax((0, 2, 3)) > 0).all()  # old channels learn from each of the new ones
+    assert (block.bn1.running_var[24:] != 1).all()
+    with pytest.raises(ValueError, match="hrnet_w24_slim is not the old network"):
+        widen(old, "hrnet_w24_slim", pictures)
+
+
+def test_coarse_crops_lose_detail_and_stay_where_they_are():
+    from pose_samples import coarse
+
+    rows, columns = np.mgrid[:256, :192]
+    crop = np.repeat(np.where((rows - 128) ** 2 + (columns - 96) ** 2 < 40**2, 220, 30)[..., None], 3, 2)
+    crop = crop.astype(np.uint8)
+    crop[::2] -= 20  # detail
+    stripes = []
+    for seed in range(20):
+        changed = coarse(crop, np.random.default_rng(seed))
+        assert changed.shape == crop.shape
+        assert changed.dtype == np.uint8
+        stripes.append(np.abs(np.diff(changed[:, 5, 0].astype(int))).mean())
+        bright = np.argwhere(changed[..., 0] > 125)
+        np.testing.assert_allclose(bright.mean(0), (128, 96), atol=1.5)
+        assert len(bright) == pytest.approx(np.pi * 40**2, rel=0.1)
+    assert np.mean(np.array(stripes) < 10) > 0.6  # 20 before; packing alone keeps them
+
+
+def test_something_before_a_crop_hides_a_part_of_it():
+    from pose_samples import behind
+
+    crop, things = np.zeros((256, 192, 3), np.uint8), np.full((256, 256, 3), 255, np.uint8)
+    shares = []
+    for seed in range(40):
+        shown = behind(crop, things, np.random.default_rng(seed))
+        assert set(np.unique(shown)) <= {0, 255}
+        shares.append((shown > 0).mean())
+    assert 0 < min(shares)
+    assert 0.2 < max(shares) < 0.4
 
 
 def test_somebody_beside_covers_one_side_alone():

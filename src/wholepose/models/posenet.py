@@ -28,7 +28,9 @@ ARCHITECTURES: Mapping[str, HRNetConfig] = MappingProxyType(
         "hrnet_w24_slim_f96": HRNetConfig(
             width=24, modules=(1, 2, 1), blocks=2, stage1_blocks=1, stage1_channels=32, features=96
         ),
-        "hrnet_w32_slim": HRNetConfig(width=32, modules=(1, 2, 1), blocks=2, stage1_blocks=1, stage1_channels=32),
+        "hrnet_w32_slim_f96": HRNetConfig(
+            width=32, modules=(1, 2, 1), blocks=2, stage1_blocks=1, stage1_channels=32, features=96
+        ),
     }
 )
 """The networks by name; ``hrnet_w16_slim`` and ``hrnet_w18_small_v1`` are two names of one shape."""
