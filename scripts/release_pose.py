@@ -7,6 +7,9 @@
     python benchmarks/accuracy.py ... --json runs/accuracy.json
     python scripts/release_pose.py ... --reports runs/reports --metrics runs/accuracy.json   # and figures in the card
 
+The file of --about (scripts/cards/default.json, scripts/cards/clean.json) says in the card how the weights were
+trained, what they are for and where they go wrong.
+
 A heatmap's height says how sure the network is, on a scale that differs from part to part. With reports of the weights
 as trained, each part's heatmaps are multiplied by one number, so that a keypoint scored s is near enough to its label
 (similarity above 0.5) about s of the time on those photos. Where a keypoint lies does not change.
@@ -30,6 +33,7 @@ from wholepose.skeletons import HALPE136
 
 PARTS = {"coco": ("body", "feet"), "face": ("face",), "hand": ("left_hand", "right_hand")}
 """By report of benchmarks/accuracy.py: which parts of a person it tells of."""
+MEASURED_BY = "python benchmarks/accuracy.py: names are those of its rows and their numbers, intervals are over images"
 
 
 def main() -> None:
@@ -39,6 +43,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder")
     parser.add_argument("--reports", type=Path, help="of the weights as trained, by benchmarks/accuracy.py --out")
     parser.add_argument("--metrics", type=Path, help="of the released weights, by benchmarks/accuracy.py --json")
+    parser.add_argument("--about", type=Path, help="more of the card: JSON with its texts by field")
     options = parser.parse_args()
     model, card = load_model(options.weights)
     if options.reports is not None:
@@ -47,13 +52,19 @@ def main() -> None:
             factor = score_factor(report["calibration"]["bins"])
             scale_scores(model, parts, factor)
             print(f"scores of {' and '.join(parts)} times {factor:.3f}")
-    metrics = {}
+    metrics, intervals = {}, {}
     if options.metrics is not None:
         for task, report in json.loads(options.metrics.read_text(encoding="utf-8")).items():
             for name, number in report["numbers"].items():
                 if number["value"] is not None:
                     metrics[f"{task}/{name}"] = round(number["value"], 4)
-    card = dataclasses.replace(card, name=options.name, metrics=metrics)
+                if number["interval"]:
+                    intervals[f"{task}/{name}"] = tuple(round(end, 4) for end in number["interval"])
+    texts = json.loads(options.about.read_text(encoding="utf-8")) if options.about else {}
+    measured_by = MEASURED_BY if metrics else ""
+    card = dataclasses.replace(
+        card, name=options.name, metrics=metrics, intervals=intervals, measured_by=measured_by, **texts
+    )
     options.out.mkdir(parents=True, exist_ok=True)
     save_model(options.out / f"{options.name}.safetensors", model, card)
     report = export_onnx(model, card, options.out / f"{options.name}.onnx", half_weights=True)

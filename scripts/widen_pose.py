@@ -36,9 +36,7 @@ def widen(old: PoseNet, arch: str, pictures: torch.Tensor) -> PoseNet:
     new = build_model(arch, old.num_keypoints)
     before, after = old.state_dict(), new.state_dict()
     if set(before) != set(after) or any(
-        wide < narrow
-        for name in before
-        for narrow, wide in zip(before[name].shape, after[name].shape, strict=True)
+        wide < narrow for name in before for narrow, wide in zip(before[name].shape, after[name].shape, strict=True)
     ):
         raise ValueError(f"{arch} is not the old network with more channels")
     for module in new.modules():

@@ -64,17 +64,30 @@ def test_import_verify_info_download(toy: Path, capsys) -> None:
 
 
 def test_info_of_a_file(tmp_path: Path, capsys) -> None:
-    card = ModelCard(name="mine", arch="hrnet_w32", skeleton="coco17", input_size=(256, 192), metrics={"ap": 0.5})
+    card = ModelCard(
+        name="mine",
+        arch="hrnet_w32",
+        skeleton="coco17",
+        input_size=(256, 192),
+        training_data=("our gym, with consent", "COCO"),
+        metrics={"ap": 0.5, "pck": 0.75},
+        intervals={"ap": (0.4, 0.625)},
+    )
     header = json.dumps({"__metadata__": card.to_metadata()}).encode()
     path = tmp_path / "mine.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     assert main(["models", "info", str(path), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["name"] == "mine"
-    assert facts["metrics"] == {"ap": 0.5}
+    assert facts["metrics"] == {"ap": 0.5, "pck": 0.75}
+    assert facts["intervals"] == {"ap": [0.4, 0.625]}
     assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert main(["models", "info", str(path)]) == 0
-    assert "input_size:      256 x 192" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert "input_size:      256 x 192" in lines
+    assert lines[lines.index("training_data:") + 1 :][:2] == ["  our gym, with consent", "  COCO"]
+    measured = [line.split() for line in lines[lines.index("metrics:") + 1 :][:2]]
+    assert measured == [["ap:", "0.5", "[0.4,", "0.625]"], ["pck:", "0.75"]]
     assert main(["models", "info", str(tmp_path / "toy.pth")]) == 1
     assert "has no model card; convert it" in capsys.readouterr().err
 

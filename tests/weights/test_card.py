@@ -1,6 +1,7 @@
 """The model card: every field survives the way through a file's metadata, and nonsense is refused by name."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -23,9 +24,13 @@ CARDS = st.builds(
     source=st.text(st.characters(exclude_categories=["Cs"])),
     source_sha256=st.sampled_from(["", "0f" * 32]),
     description=st.text(st.characters(exclude_categories=["Cs"])),
+    recipe=st.text(st.characters(exclude_categories=["Cs"])),
     training_data=st.lists(WORDS).map(tuple),
+    intended_use=st.text(st.characters(exclude_categories=["Cs"])),
+    known_failures=st.text(st.characters(exclude_categories=["Cs"])),
     metrics=st.dictionaries(WORDS, st.floats(allow_nan=False, allow_infinity=False)),
-)
+    measured_by=st.text(st.characters(exclude_categories=["Cs"])),
+).map(lambda card: replace(card, intervals={name: (value, abs(value)) for name, value in card.metrics.items()}))
 CARD = ModelCard(name="a", arch="hrnet_w48", skeleton="halpe136", input_size=(384, 288))
 
 
@@ -66,6 +71,12 @@ def test_lists_become_tuples() -> None:
         ({"metrics": [1]}, "metrics"),
         ({"metrics": {"ap": "0.5"}}, "metrics must map names to finite numbers, not 'ap' to '0.5'"),
         ({"metrics": {"ap": float("nan")}}, "finite"),
+        ({"recipe": None}, "recipe must be a text"),
+        ({"intervals": [1]}, "intervals must map"),
+        ({"intervals": {"ap": [0, 1]}}, "names of metrics to .*not 'ap'"),
+        ({"metrics": {"ap": 0.5}, "intervals": {"ap": [0.6, 0.4]}}, r"not 'ap' to \[0.6, 0.4\]"),
+        ({"metrics": {"ap": 0.5}, "intervals": {"ap": [0.4]}}, "intervals"),
+        ({"metrics": {"ap": 0.5}, "intervals": {"ap": [0.4, float("inf")]}}, "intervals"),
         ({"beta": 3}, "unknown fields 'beta'; a newer wholepose may read it"),
     ],
 )

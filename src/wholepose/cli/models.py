@@ -133,8 +133,16 @@ def _info(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(facts)
         return 0
+    intervals = facts.pop("intervals", {})
     for key, value in facts.items():
-        if value not in ("", None, (), {}):
+        if key == "metrics" and value:
+            print("metrics:")
+            for name, number in value.items():
+                bounds = f"  [{intervals[name][0]:.4g}, {intervals[name][1]:.4g}]" if name in intervals else ""
+                print(f"  {name + ':':36} {number:.4g}{bounds}")
+        elif key == "training_data" and value:
+            print("training_data:", *value, sep="\n  ")
+        elif value not in ("", None, (), {}):
             print(f"{key + ':':16} {_words(value)}")
     return 0
 
@@ -142,8 +150,6 @@ def _info(options: argparse.Namespace) -> int:
 def _words(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {number:g}" for key, number in value.items())
     if isinstance(value, tuple):
         numbers = all(isinstance(item, int) for item in value)
         return (" x " if numbers else ", ").join(str(item) for item in value)

@@ -162,7 +162,8 @@ def _quantize(model: onnx.ModelProto, source: Path, path: Path, crops: NDArray[n
 
 def _int8_card(card: ModelCard, crops: int) -> ModelCard:
     note = f"Quantised to int8, calibrated by {crops} crops."
-    return replace(card, name=f"{card.name}_int8", metrics={}, description=f"{card.description} {note}".strip())
+    unmeasured = replace(card, metrics={}, intervals={}, measured_by="")
+    return replace(unmeasured, name=f"{card.name}_int8", description=f"{card.description} {note}".strip())
 
 
 @contextlib.contextmanager

@@ -33,8 +33,13 @@ class ModelCard:
         source: Where the weights come from: a file name, a URL or a recipe.
         source_sha256: Hash of the file that the weights were converted from, 64 hex digits; empty when trained here.
         description: One or two plain sentences.
-        training_data: Names of the data sets.
+        recipe: How the weights were trained: commands, how long, on what hardware.
+        training_data: Names of the data sets, with their terms.
+        intended_use: What the weights are for, and what not.
+        known_failures: Where they go wrong.
         metrics: Measured numbers by name, such as ``{"coco_val/ap": 0.77}``.
+        intervals: (low, high) of 95 % by name of the metric, for those whose intervals are known.
+        measured_by: The commands that measured.
     """
 
     name: str
@@ -48,8 +53,13 @@ class ModelCard:
     source: str = ""
     source_sha256: str = ""
     description: str = ""
+    recipe: str = ""
     training_data: tuple[str, ...] = ()
+    intended_use: str = ""
+    known_failures: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
+    measured_by: str = ""
 
     def __post_init__(self) -> None:
         """Checks every field and turns lists into tuples, so that two equal cards compare equal.
@@ -57,7 +67,7 @@ class ModelCard:
         Raises:
             ValueError: A field has a wrong type or value; the message names it.
         """
-        for key in ("name", "arch", "skeleton", "protocol", "licence", "source", "source_sha256", "description"):
+        for key in (item.name for item in dataclasses.fields(self) if item.type == "str"):
             if not isinstance(getattr(self, key), str):
                 raise ValueError(f"{key} must be a text, not {getattr(self, key)!r}")
         for key in ("name", "arch", "skeleton", "licence"):
@@ -82,10 +92,17 @@ class ModelCard:
         if not isinstance(self.metrics, Mapping):
             raise ValueError(f"metrics must map names to numbers, not be {self.metrics!r}")
         for key, value in self.metrics.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not isinstance(key, str) or not number or not math.isfinite(value):
+            if not isinstance(key, str) or not _is_finite(value):
                 raise ValueError(f"metrics must map names to finite numbers, not {key!r} to {value!r}")
         object.__setattr__(self, "metrics", {key: float(value) for key, value in self.metrics.items()})
+        if not isinstance(self.intervals, Mapping):
+            raise ValueError(f"intervals must map names to pairs of numbers, not be {self.intervals!r}")
+        for key, bounds in self.intervals.items():
+            pair = isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(_is_finite(end) for end in bounds)
+            if key not in self.metrics or not pair or bounds[0] > bounds[1]:
+                raise ValueError(f"intervals must map names of metrics to (low, high), not {key!r} to {bounds!r}")
+        pairs = {key: (float(low), float(high)) for key, (low, high) in self.intervals.items()}
+        object.__setattr__(self, "intervals", pairs)
 
     def to_metadata(self) -> dict[str, str]:
         """Returns the card as a file's metadata: JSON with sorted keys under ``"wholepose"``, and the format's name."""
@@ -136,6 +153,11 @@ class ModelCard:
             return cls(**document)
         except ValueError as error:
             raise WeightsError(f"{where}: the model card is wrong: {error}") from error
+
+
+def _is_finite(value: object) -> bool:
+    """Whether a value is a number that is neither infinite nor NaN."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_count(value: object) -> bool:
