@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py                     # stages on one core, embedded models, training samples
     python benchmarks/speed.py --network           # adds HRNet-W48 384x288: ONNX Runtime beside eager PyTorch
+    python benchmarks/speed.py --alternatives      # adds the shapes that an embedded model could have
     python benchmarks/speed.py --json speed.json
 
 The right column gives the reference, MMPose 0.29 on a similar CPU (2 cores), where it was measured.
@@ -16,10 +17,24 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from timing import Row, measure
+
+if TYPE_CHECKING:
+    from wholepose.models.posenet import PoseNet
+
+ALTERNATIVES = (
+    ("hrnet_w16_slim", (256, 192)),
+    ("hrnet_w24_slim_f96", (128, 96)),
+    ("hrnet_w24_slim_f96", (256, 192)),
+    ("hrnet_w32_slim_f96", (256, 192)),
+    ("hrnet_w32_slim_f96", (384, 288)),
+    ("hrnet_w18_small_v2", (256, 192)),
+    ("hrnet_w32", (256, 192)),
+)
 
 
 def normaliser(size: tuple[int, int]) -> Callable[[NDArray[np.uint8]], object]:
@@ -120,39 +135,62 @@ def target_rows() -> list[Row]:
     return [Row("targets of 32 x 136 x 96 x 72 (budget 60)", *timing, "in the sample")]
 
 
+def random_network(arch: str) -> PoseNet:
+    """A network of that shape with random weights, of 136 keypoints."""
+    import torch
+
+    from wholepose.models.posenet import build_model
+
+    torch.manual_seed(0)
+    model = build_model(arch, 136).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return model
+
+
+def exported_row(model: PoseNet, arch: str, size: tuple[int, int], name: str, seconds: float) -> Row:
+    """One crop a call through ONNX Runtime, decode inside, on all cores."""
+    from wholepose.export.exporter import export_onnx
+    from wholepose.runtimes import load_runtime
+    from wholepose.weights import ModelCard
+
+    card = ModelCard(
+        name="speed", arch=arch, skeleton="halpe136", input_size=size, licence="-", source="random weights"
+    )
+    crops = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(model, card, Path(folder) / "speed.onnx")
+        runtime = load_runtime(Path(folder) / "speed.onnx", runtime="onnx")
+        return Row(name, *measure(lambda: runtime.predict(crops), seconds=seconds), "")
+
+
 def network_rows() -> list[Row]:
     """HRNet-W48 at 384x288 with random weights: ONNX Runtime (decode inside) beside eager PyTorch."""
     import torch
 
-    from wholepose.export.exporter import export_onnx
-    from wholepose.models.posenet import build_model
-    from wholepose.runtimes import load_runtime
-    from wholepose.weights import ModelCard
-
-    torch.manual_seed(0)
-    model = build_model("hrnet_w48", 136).eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    card = ModelCard(
-        name="speed", arch="hrnet_w48", skeleton="halpe136", input_size=(384, 288), licence="-", source="random weights"
-    )
-    crops = np.random.default_rng(0).integers(0, 256, (1, 384, 288, 3), dtype=np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        export_onnx(model, card, Path(folder) / "w48.onnx")
-        runtime = load_runtime(Path(folder) / "w48.onnx", runtime="onnx")
-        normalised = torch.randn(1, 3, 384, 288)
-        with torch.inference_mode():
-            eager = Row("HRNet-W48 384x288, eager PyTorch", *measure(lambda: model(normalised), seconds=15), "750-980")
-        ours = Row(
-            "HRNet-W48 384x288, ONNX Runtime, decode inside", *measure(lambda: runtime.predict(crops), seconds=15), ""
-        )
+    model = random_network("hrnet_w48")
+    normalised = torch.randn(1, 3, 384, 288)
+    with torch.inference_mode():
+        eager = Row("HRNet-W48 384x288, eager PyTorch", *measure(lambda: model(normalised), seconds=15), "750-980")
+    ours = exported_row(model, "hrnet_w48", (384, 288), "HRNet-W48 384x288, ONNX Runtime, decode inside", seconds=15)
     return [eager, ours, Row("ratio eager / ONNX Runtime", eager.milliseconds / ours.milliseconds, 0.0, "")]
+
+
+def alternative_rows() -> list[Row]:
+    """Shapes that an embedded model could have, with random weights."""
+    rows = []
+    for arch, size in ALTERNATIVES:
+        model = random_network(arch)
+        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        rows.append(exported_row(model, arch, size, f"{arch} {size[0]}x{size[1]}, {millions:.1f} M", seconds=3))
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", action="store_true", help="time HRNet-W48 on ONNX Runtime and PyTorch (minutes)")
+    parser.add_argument("--alternatives", action="store_true", help="time other shapes of small networks")
     parser.add_argument("--json", type=Path, help="also write the table here")
     options = parser.parse_args()
     rows = stage_rows() + embedded_rows(os.cpu_count() or 1)
@@ -166,6 +204,8 @@ def main() -> None:
         rows += synth_rows()
     if options.network:
         rows += network_rows()
+    if options.alternatives:
+        rows += alternative_rows()
     print(f"{'stage':<52}{'median ms':>10}{'IQR':>8}   reference, ms")
     for row in rows:
         print(f"{row.stage:<52}{row.milliseconds:>10.2f}{row.spread:>8.2f}   {row.reference}")

@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder")
     parser.add_argument("--reports", type=Path, help="of the weights as trained, by benchmarks/accuracy.py --out")
     parser.add_argument("--metrics", type=Path, help="of the released weights, by benchmarks/accuracy.py --json")
+    parser.add_argument("--kernel", type=int, help="of the DARK decoder, in cells; default: the run's")
     parser.add_argument("--about", type=Path, help="more of the card: JSON with its texts by field")
     options = parser.parse_args()
     model, card = load_model(options.weights)
@@ -60,6 +61,8 @@ def main() -> None:
                     metrics[f"{task}/{name}"] = round(number["value"], 4)
                 if number["interval"]:
                     intervals[f"{task}/{name}"] = tuple(round(end, 4) for end in number["interval"])
+    if options.kernel:
+        card = dataclasses.replace(card, decode_kernel=options.kernel)
     texts = json.loads(options.about.read_text(encoding="utf-8")) if options.about else {}
     measured_by = MEASURED_BY if metrics else ""
     card = dataclasses.replace(
