@@ -1,4 +1,4 @@
-"""What scripts/train_pose.py learns from: labelled photos and drawn crops in memory, and batches of varied samples.
+"""Batches of varied samples for scripts/train_pose.py.
 
 Sets that label only some keypoints are mixed: what a set does not label weighs nothing.
 """
@@ -6,23 +6,16 @@ Sets that label only some keypoints are mixed: what a set does not label weighs 
 from __future__ import annotations
 
 import itertools
-import json
 import queue
 import threading
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
-from detector_scenes import run_length_mask
+from pose_photos import DRAWN, Labelled, Material
 
-from wholepose.evaluation.holdout import holdout_ids, split_photos
 from wholepose.geometry import crop_matrices, crop_regions, transform_points
 from wholepose.skeletons import HALPE136
 
-LONGEST_PX = 420  # photos are kept so that a person's box is at most this high
-PHOTO_SETS = ("lspet", "lsp", "coco", "studio", "face68", "hand21")
-DRAWN = ("body", "face", "left_hand", "right_hand")
 SHARES = {
     "clean": {"body": 0.7, "face": 0.12, "left_hand": 0.08, "right_hand": 0.08, "nobody": 0.02},
     "default": {
@@ -48,138 +41,6 @@ HIDDEN, COARSE = 0.25, 0.5
 UPPER = frozenset(range(11)) | {17, 18}
 HALF, CUT = 0.2, 0.25
 """How often a half of somebody is framed, and how often the photo ends within them."""
-LOWER = [*range(11, 17), *range(19, 26)]  # hips, legs, feet
-NOT_SHOWN = {"face68": [7, 8, *LOWER], "hand21": [*LOWER, *HALPE136.parts["right_hand"]]}
-"""Keypoints that are in no photo of a set: faces with shoulders at most, one left hand each."""
-SMALLEST_DRAWN_PX = 90
-"""A person of a drawn scene must be this high, or this wide, to be learnt from."""
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """A person in a photo: keypoints (136, 2) and box (4,) xyxy in its pixels, labelled (136,) bool."""
-
-    photo: np.ndarray
-    keypoints: np.ndarray
-    labelled: np.ndarray
-    box: np.ndarray
-
-
-@dataclass(eq=False)
-class Material:
-    """All there is to learn from.
-
-    Attributes:
-        people: By set, see SHARES.
-        held_out: People of LSP that nothing is learnt from.
-        backgrounds: Pictures without people.
-        figures: People cut out, (H, W, 4) uint8 RGBA, to stand beside and before others.
-    """
-
-    people: dict[str, list[Labelled]] = field(default_factory=dict)
-    held_out: list[Labelled] = field(default_factory=list)
-    backgrounds: list[np.ndarray] = field(default_factory=list)
-    figures: list[np.ndarray] = field(default_factory=list)
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB."""
-    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-
-
-def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
-    """People of a set of labelled photos, and those of them that are held out."""
-    document = json.loads((folder / "train.json").read_text(encoding="utf-8"))
-    if document["categories"][0]["keypoints"] != list(HALPE136.keypoint_names):
-        raise SystemExit(f"{folder}: lists other keypoints than Halpe's 136")
-    held_out = holdout_ids([image["id"] for image in document["images"]]) if folder.name == "lsp" else frozenset()
-    files = {image["id"]: image["file_name"] for image in document["images"]}
-    rows: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for row in document["annotations"]:
-        keypoints = np.array(row.get("keypoints", []), dtype=np.float32).reshape(-1, 3)
-        x, y, width, height = row["bbox"]
-        if row.get("iscrowd") or row.get("suspect_left_right") or min(width, height) < 8:
-            continue
-        if len(keypoints) and keypoints[:, 2].any():
-            rows.setdefault(row["image_id"], []).append((keypoints, np.array([x, y, x + width, y + height])))
-    kept, left = [], []
-    for image_id, people in rows.items():
-        photo = read_rgb(folder / files[image_id])
-        factor = min(1.0, LONGEST_PX / max((box[2:] - box[:2]).max() for _, box in people))
-        if factor < 1:
-            photo = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        for keypoints, box in people:
-            person = Labelled(photo, keypoints[:, :2] * factor, keypoints[:, 2] > 0, box * factor)
-            (left if image_id in held_out else kept).append(person)
-    for person in kept if folder.name in NOT_SHOWN else ():
-        person.keypoints[NOT_SHOWN[folder.name]], person.labelled[NOT_SHOWN[folder.name]] = np.inf, True
-    return kept, left
-
-
-def read_drawn(crops: list[Path], scenes: Path | None) -> dict[str, list[Labelled]]:
-    """All drawn people, by what was framed; those in company are "scenes"."""
-    return {**read_crops(crops), "scenes": read_scenes(scenes) if scenes else []}
-
-
-def read_scenes(folder: Path) -> list[Labelled]:
-    """The people large enough and seen enough in what scripts/draw_detector_scenes.py has drawn."""
-    people = []
-    for path in sorted(folder.glob("*.npz")):
-        shard = np.load(path, allow_pickle=False)
-        if "keypoints" in shard:
-            images = shard["image"]
-            columns = (shard[name] for name in ("of", "keypoints", "visibility", "boxes"))
-            for number, keypoints, visibility, box in zip(*columns, strict=True):
-                seen = (visibility[list(HALPE136.parts["body"])] == 2).mean()
-                if seen > 0.3 and (box[2:] - box[:2]).max() >= SMALLEST_DRAWN_PX:
-                    people.append(Labelled(images[number], keypoints, visibility > 0, box))
-    return people
-
-
-def read_crops(folders: list[Path]) -> dict[str, list[Labelled]]:
-    """The people that scripts/draw_pose_crops.py has drawn, by what was framed."""
-    people: dict[str, list[Labelled]] = {kind: [] for kind in DRAWN}
-    for path in (path for folder in folders for path in sorted(folder.glob("*.npz"))):
-        shard = np.load(path, allow_pickle=False)
-        for kind in DRAWN:
-            if f"{kind}_image" in shard:
-                columns = (shard[f"{kind}_{name}"] for name in ("image", "keypoints", "visibility", "box"))
-                for image, keypoints, visibility, box in zip(*columns, strict=True):
-                    people[kind].append(Labelled(image, keypoints, visibility > 0, box))
-    return people
-
-
-def read_figures(folder: Path) -> list[np.ndarray]:
-    """People cut out of a set of photos with masks, at most 256 pixels tall."""
-    document = json.loads((folder / "boxes.json").read_text(encoding="utf-8"))
-    files = {image["id"]: image["file_name"] for image in document["images"]}
-    figures = []
-    for row in document["annotations"]:
-        x, y, width, height = (round(value) for value in row["bbox"])
-        alpha = run_length_mask(row["segmentation"])
-        whole = np.dstack([read_rgb(folder / files[row["image_id"]]), alpha])[y : y + height, x : x + width]
-        factor = min(1.0, 256 / height)
-        figures.append(cv2.resize(whole, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))
-    return figures
-
-
-def read_material(stage: str, data: Path | None, crops: list[Path], scenes: Path | None = None) -> Material:
-    """Everything of a stage; the clean one reads no photo at all."""
-    material = Material(people=read_drawn(crops, scenes if stage == "default" else None))
-    if stage == "default":
-        assert data is not None
-        for name in PHOTO_SETS:
-            material.people[name], left = read_photos(data / name)
-            material.held_out += left
-        material.figures = read_figures(data / "street")
-        for file in split_photos(data / "negatives" / "train.json")[0][::3]:
-            material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
-    else:
-        rng = np.random.default_rng(0)
-        for _ in range(300):  # clouds of colour
-            small = rng.uniform(0, 255, (*rng.integers(2, 40, 2), 3)).astype(np.uint8)
-            material.backgrounds.append(cv2.resize(small, (256, 256), interpolation=cv2.INTER_CUBIC))
-    return material
 
 
 def augmented(

@@ -23,7 +23,8 @@ import torch
 from averaging import follow
 from machine import has_fast_bf16
 from muon import Muon, split_parameters
-from pose_samples import SHARES, Batches, Labelled, read_material
+from pose_photos import Labelled, read_material
+from pose_samples import SHARES, Batches
 from together import Together, run_together
 
 from wholepose.geometry import crop_image, crop_matrices, crop_regions, transform_points

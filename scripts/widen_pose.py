@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pose_samples import SHARES, Batches, read_material
+from pose_photos import read_material
+from pose_samples import SHARES, Batches
 
 from wholepose.models.checkpoints import load_model, save_model
 from wholepose.models.decode import normalize

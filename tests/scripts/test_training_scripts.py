@@ -180,7 +180,8 @@ def test_what_is_not_in_a_crop_is_learnt_as_nowhere():
 
 
 def test_an_absent_keypoint_stays_absent_in_a_varied_crop():
-    from pose_samples import Labelled, augmented, mirrored
+    from pose_photos import Labelled
+    from pose_samples import augmented, mirrored
 
     keypoints = np.tile(np.array([[30.0, 40.0], [90.0, 100.0]]), (68, 1))
     keypoints[13] = np.inf
@@ -193,7 +194,7 @@ def test_an_absent_keypoint_stays_absent_in_a_varied_crop():
 
 
 def test_people_of_drawn_scenes_are_learnt_from_if_large_and_seen(tmp_path):
-    from pose_samples import read_scenes
+    from pose_photos import read_scenes
 
     boxes = np.array([[10, 10, 60, 200], [10, 10, 30, 60], [100, 10, 160, 200], [0, 0, 50, 300]], np.float32)
     visibility = np.full((4, 136), 2, np.uint8)
@@ -245,7 +246,8 @@ def test_processes_that_train_together_have_the_same_gradients_and_clock(tmp_pat
 
 
 def test_a_photo_that_ends_within_somebody_keeps_what_it_shows_and_its_labels():
-    from pose_samples import Labelled, cut_off
+    from pose_photos import Labelled
+    from pose_samples import cut_off
 
     places = np.random.default_rng(0)
     photo = np.arange(200 * 160, dtype=np.uint16).reshape(200, 160)
