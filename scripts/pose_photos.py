@@ -16,6 +16,9 @@ from wholepose.skeletons import HALPE136
 LONGEST_PX = 420  # photos are kept so that a person's box is at most this high
 PHOTO_SETS = ("lspet", "lsp", "coco", "studio", "face68", "hand21")
 DRAWN = ("body", "face", "left_hand", "right_hand")
+ZOOMED = {f"zoomed_{part}": part for part in DRAWN[1:]}
+"""Sets of parts of drawn people who are seen whole: what a second look at them sees."""
+SMALLEST_ZOOMED_PX = 14
 LOWER = [*range(11, 17), *range(19, 26)]  # hips, legs, feet
 NOT_SHOWN = {"face68": [7, 8, *LOWER], "hand21": [*LOWER, *HALPE136.parts["right_hand"]]}
 """Keypoints that are in no photo of a set: faces with shoulders at most, one left hand each."""
@@ -38,7 +41,7 @@ class Material:
     """All there is to learn from.
 
     Attributes:
-        people: By set, see SHARES.
+        people: By set.
         held_out: People of LSP that nothing is learnt from.
         backgrounds: Pictures without people.
         figures: People cut out, (H, W, 4) uint8 RGBA, to stand beside and before others.
@@ -85,14 +88,19 @@ def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
 
 
 def read_drawn(crops: list[Path], scenes: Path | None) -> dict[str, list[Labelled]]:
-    """All drawn people, by what was framed; those in company are "scenes"."""
-    return {**read_crops(crops), "scenes": read_scenes(scenes) if scenes else []}
-
-
-def read_scenes(folder: Path) -> list[Labelled]:
-    """The people large enough and seen enough in what scripts/draw_detector_scenes.py has drawn."""
-    people = []
-    for path in sorted(folder.glob("*.npz")):
+    """All drawn people by what was framed; those in company are "scenes", parts of those seen whole are ZOOMED."""
+    people: dict[str, list[Labelled]] = {kind: [] for kind in (*DRAWN, "scenes", *ZOOMED)}
+    for path in (path for folder in crops for path in sorted(folder.glob("*.npz"))):
+        shard = np.load(path, allow_pickle=False)
+        for kind in DRAWN:
+            if f"{kind}_image" in shard:
+                columns = (shard[f"{kind}_{name}"] for name in ("image", "keypoints", "visibility", "box"))
+                for image, keypoints, visibility, box in zip(*columns, strict=True):
+                    person = Labelled(image, keypoints, visibility > 0, box)
+                    people[kind].append(person)
+                    if kind == "body":
+                        _add_parts(people, person, visibility)
+    for path in sorted(scenes.glob("*.npz")) if scenes else ():
         shard = np.load(path, allow_pickle=False)
         if "keypoints" in shard:
             images = shard["image"]
@@ -100,21 +108,20 @@ def read_scenes(folder: Path) -> list[Labelled]:
             for number, keypoints, visibility, box in zip(*columns, strict=True):
                 seen = (visibility[list(HALPE136.parts["body"])] == 2).mean()
                 if seen > 0.3 and (box[2:] - box[:2]).max() >= SMALLEST_DRAWN_PX:
-                    people.append(Labelled(images[number], keypoints, visibility > 0, box))
+                    person = Labelled(images[number], keypoints, visibility > 0, box)
+                    people["scenes"].append(person)
+                    _add_parts(people, person, visibility)
     return people
 
 
-def read_crops(folders: list[Path]) -> dict[str, list[Labelled]]:
-    """The people that scripts/draw_pose_crops.py has drawn, by what was framed."""
-    people: dict[str, list[Labelled]] = {kind: [] for kind in DRAWN}
-    for path in (path for folder in folders for path in sorted(folder.glob("*.npz"))):
-        shard = np.load(path, allow_pickle=False)
-        for kind in DRAWN:
-            if f"{kind}_image" in shard:
-                columns = (shard[f"{kind}_{name}"] for name in ("image", "keypoints", "visibility", "box"))
-                for image, keypoints, visibility, box in zip(*columns, strict=True):
-                    people[kind].append(Labelled(image, keypoints, visibility > 0, box))
-    return people
+def _add_parts(people: dict[str, list[Labelled]], person: Labelled, visibility: np.ndarray) -> None:
+    """Adds the person to the set of each part that is seen and not too small."""
+    for name, part in ZOOMED.items():
+        points = list(HALPE136.parts[part])
+        place = person.keypoints[points]
+        seen = (visibility[points] == 2).mean() > 0.6 and person.labelled[points].all()
+        if seen and np.ptp(place, axis=0).max() >= SMALLEST_ZOOMED_PX:
+            people[name].append(person)
 
 
 def read_figures(folder: Path) -> list[np.ndarray]:

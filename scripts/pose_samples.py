@@ -11,13 +11,14 @@ import threading
 
 import cv2
 import numpy as np
-from pose_photos import DRAWN, Labelled, Material
+from pose_photos import DRAWN, ZOOMED, Labelled, Material
 
 from wholepose.geometry import crop_matrices, crop_regions, transform_points
 from wholepose.skeletons import HALPE136
 
+ZOOMED_SHARES = dict.fromkeys(ZOOMED, 0.04)
 SHARES = {
-    "clean": {"body": 0.7, "face": 0.12, "left_hand": 0.08, "right_hand": 0.08, "nobody": 0.02},
+    "clean": {"body": 0.6, "face": 0.1, "left_hand": 0.08, "right_hand": 0.08, **ZOOMED_SHARES, "nobody": 0.02},
     "default": {
         "lspet": 0.24,
         "lsp": 0.06,
@@ -28,16 +29,19 @@ SHARES = {
         "body": 0.08,
         "scenes": 0.11,
         "face": 0.03,
-        "left_hand": 0.065,
-        "right_hand": 0.065,
+        "left_hand": 0.05,
+        "right_hand": 0.05,
+        **ZOOMED_SHARES,
         "nobody": 0.02,
     },
 }
 """Share of each set in a batch, by stage."""
-GROWTH = {"face68": 2.8, "face": 2.0, "hand21": 2.0, "left_hand": 2.0, "right_hand": 2.0}
+GROWTH = {"face68": 2.8, **dict.fromkeys(("face", "hand21", "left_hand", "right_hand", *ZOOMED), 2.0)}
 """How much larger than its keypoints the box around a face or a hand may be."""
 HIDDEN, COARSE = 0.25, 0.5
 """How often something else hides a part, and how often the photo is coarse, while crops are varied most."""
+COARSEST, COARSEST_PART = 0.22, 0.1
+"""How small a photo may be against the crop, of people and of faces and hands."""
 UPPER = frozenset(range(11)) | {17, 18}
 HALF, CUT = 0.2, 0.25
 """How often a half of somebody is framed, and how often the photo ends within them."""
@@ -59,9 +63,10 @@ def augmented(
     keypoints, photo = person.keypoints.astype(np.float64), person.photo
     if kind in GROWTH:
         part = person.labelled & np.isfinite(keypoints).all(1)
-        if kind in DRAWN:
+        framed = ZOOMED.get(kind, kind)
+        if framed in DRAWN:
             part = np.zeros(136, dtype=bool)
-            part[list(HALPE136.parts[kind])] = True
+            part[list(HALPE136.parts[framed])] = True
         box = np.concatenate([keypoints[part].min(0), keypoints[part].max(0)])
         grow = np.exp(rng.uniform(np.log(0.95), np.log(GROWTH[kind])))
     else:
@@ -153,12 +158,12 @@ def recoloured(crop: np.ndarray, rng: np.random.Generator, strength: float = 1.0
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-def coarse(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def coarse(crop: np.ndarray, rng: np.random.Generator, coarsest: float) -> np.ndarray:
     """The crop as it is where people are few pixels tall, or photos are packed tightly, or both."""
     height, width = crop.shape[:2]
     chance = rng.random()
     if chance < 0.75:
-        factor = np.exp(rng.uniform(np.log(0.22), np.log(0.9)))
+        factor = np.exp(rng.uniform(np.log(coarsest), np.log(0.9)))
         crop = cv2.resize(crop, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
     if chance > 0.4:
         quality = int(rng.uniform(25, 95))
@@ -246,10 +251,11 @@ class Batches:
                 figures = self._material.figures
                 if figures and name not in GROWTH and rng.random() < 0.3 * strength:
                     crop = beside(crop, figures[rng.integers(len(figures))], rng)
-                if rng.random() < HIDDEN * strength:
-                    crop = behind(crop, backgrounds[rng.integers(len(backgrounds))], rng)
-                if rng.random() < COARSE * strength:
-                    crop = coarse(crop, rng)
+                if name not in ZOOMED:  # they are coarse enough
+                    if rng.random() < HIDDEN * strength:
+                        crop = behind(crop, backgrounds[rng.integers(len(backgrounds))], rng)
+                    if rng.random() < COARSE * strength:
+                        crop = coarse(crop, rng, COARSEST_PART if name in GROWTH else COARSEST)
                 sample = (recoloured(crop, rng, strength), *labels)
                 samples.append(mirrored(*sample) if rng.random() < 0.5 else sample)
             crops, keypoints, weights = zip(*samples, strict=True)

@@ -107,7 +107,7 @@ def test_coarse_crops_lose_detail_and_stay_where_they_are():
     crop[::2] -= 20  # detail
     stripes = []
     for seed in range(20):
-        changed = coarse(crop, np.random.default_rng(seed))
+        changed = coarse(crop, np.random.default_rng(seed), 0.22)
         assert changed.shape == crop.shape
         assert changed.dtype == np.uint8
         stripes.append(np.abs(np.diff(changed[:, 5, 0].astype(int))).mean())
@@ -115,6 +115,31 @@ def test_coarse_crops_lose_detail_and_stay_where_they_are():
         np.testing.assert_allclose(bright.mean(0), (128, 96), atol=1.5)
         assert len(bright) == pytest.approx(np.pi * 40**2, rel=0.1)
     assert np.mean(np.array(stripes) < 10) > 0.6  # 20 before; packing alone keeps them
+
+
+def test_faces_and_hands_of_people_seen_whole_are_zoomed_to(tmp_path):
+    from pose_photos import Material, read_drawn
+    from pose_samples import Batches
+
+    photos = np.zeros((3, 256, 192, 3), np.uint8)
+    photos[:, 40:60, 90:110] = 255  # the face
+    keypoints, visibility = np.zeros((3, 136, 2), np.float32), np.zeros((3, 136), np.uint8)
+    keypoints[:, 26:94] = np.random.default_rng(0).uniform((90, 40), (109, 59), (68, 2))
+    keypoints[:, 94:115] = np.random.default_rng(1).uniform((60, 120), (70, 130), (21, 2))  # a hand of 10 px
+    visibility[:, 26:94] = [[2], [2], [1]]  # the third is seen from behind
+    visibility[:, 94:115] = 2
+    boxes = np.tile([60.0, 30, 140, 230], (3, 1))
+    np.savez(
+        tmp_path / "0.npz", body_image=photos, body_keypoints=keypoints, body_visibility=visibility, body_box=boxes
+    )
+    people = read_drawn([tmp_path], None)
+    assert [len(people[name]) for name in ("body", "zoomed_face", "zoomed_left_hand")] == [3, 2, 0]
+    material = Material(people, backgrounds=[np.zeros((256, 256, 3), np.uint8)])
+    crops, points, weights = Batches(material, {"zoomed_face": 1.0}, 0).next((128, 96), 32, 0.0)
+    assert (weights[:, 26:94] == 1).all()
+    spread = np.ptp(points[:, 26:94], axis=1).max(1)
+    assert ((spread > 24) & (spread < 110)).all()  # 5 to 10 px where the whole person is framed
+    assert (crops.reshape(32, -1).mean(1) > 20).all()
 
 
 def test_something_before_a_crop_hides_a_part_of_it():
@@ -194,7 +219,7 @@ def test_an_absent_keypoint_stays_absent_in_a_varied_crop():
 
 
 def test_people_of_drawn_scenes_are_learnt_from_if_large_and_seen(tmp_path):
-    from pose_photos import read_scenes
+    from pose_photos import read_drawn
 
     boxes = np.array([[10, 10, 60, 200], [10, 10, 30, 60], [100, 10, 160, 200], [0, 0, 50, 300]], np.float32)
     visibility = np.full((4, 136), 2, np.uint8)
@@ -209,7 +234,7 @@ def test_people_of_drawn_scenes_are_learnt_from_if_large_and_seen(tmp_path):
         visibility=visibility,
         boxes=boxes,
     )
-    people = read_scenes(tmp_path)
+    people = read_drawn([], tmp_path)["scenes"]
     assert [person.keypoints[0, 0] for person in people] == [0, 3]
     assert [person.photo[0, 0, 0] for person in people] == [0, 2]
     assert people[1].labelled.sum() == 135
