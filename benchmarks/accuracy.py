@@ -164,7 +164,7 @@ def evaluate(task: Task, options: argparse.Namespace, folder: Path) -> tuple[lis
     if boxes == "sure":
         boxes, words = "detector", [*words, "--threshold", str(load_detector().threshold)]
     words += ["--boxes", boxes, "--out", str(folder / task.name), "--quiet"]
-    words += ["--flip-test"] * options.flip_test
+    words += ["--flip-test"] * options.flip_test + ["--zoom"] * options.zoom
     if options.threads is not None:
         words += ["--threads", str(options.threads)]
     subprocess.run([sys.executable, "-m", "wholepose", *words], check=True, stdout=subprocess.DEVNULL)
@@ -189,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only", action="append", choices=[task.name for task in TASKS], help="repeatable; default: all"
     )
     parser.add_argument("--flip-test", action="store_true")
+    parser.add_argument("--zoom", action="store_true")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, help="keep the reports here (they show the photos: do not publish them)")
     parser.add_argument("--json", type=Path, help="also write the numbers here")

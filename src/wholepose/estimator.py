@@ -42,6 +42,7 @@ from wholepose.runtimes import (
 from wholepose.skeletons import Skeleton, get_skeleton
 from wholepose.suppression import without_repeats
 from wholepose.weights import resolve
+from wholepose.zoom import Found, check_zoomable, look_again
 
 if TYPE_CHECKING:
     from wholepose.video_pipeline import Smoother, VideoPoses
@@ -77,18 +78,26 @@ class PoseEstimator:
         runtime: The pose model.
         detector: Finds the people where no boxes are given; None if boxes are always given.
         batch_size: Most people that the model sees at once. It bounds memory and does not change results.
+        zoom: Look at faces and hands again, enlarged, which finds more of them and takes up to four times as long. For
+            models that have learnt from enlarged faces and hands, as the embedded one has.
 
     Raises:
+        ConfigError: The model's people have neither faces nor hands to look at again.
         ValueError: The batch size is below 1.
     """
 
-    def __init__(self, runtime: Runtime, detector: PersonDetector | None = None, *, batch_size: int = 16) -> None:
+    def __init__(
+        self, runtime: Runtime, detector: PersonDetector | None = None, *, batch_size: int = 16, zoom: bool = False
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.runtime = runtime
         self.detector = detector
         self.batch_size = batch_size
+        self.zoom = zoom
         self._skeleton = get_skeleton(runtime.card.skeleton)
+        if zoom:
+            check_zoomable(self._skeleton)
         self._protocol: Numerics = "mmpose0" if runtime.card.protocol == "mmpose0" else "default"
 
     @classmethod
@@ -103,6 +112,7 @@ class PoseEstimator:
         threads: int | None = None,
         offline: bool | None = None,
         batch_size: int = 16,
+        zoom: bool = False,
     ) -> PoseEstimator:
         """Loads weights, and a detector to go with them.
 
@@ -116,6 +126,7 @@ class PoseEstimator:
             threads: CPU threads; all cores when None.
             offline: Never download; None asks the environment.
             batch_size: See ``PoseEstimator``.
+            zoom: Likewise.
 
         Returns:
             The estimator.
@@ -129,7 +140,7 @@ class PoseEstimator:
         )
         if isinstance(detector, (str, Path)):
             detector = load_detector(detector, device=device, threads=threads)
-        return cls(engine, detector, batch_size=batch_size)
+        return cls(engine, detector, batch_size=batch_size, zoom=zoom)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -193,30 +204,25 @@ class PoseEstimator:
         all_boxes, all_scores = self._people(images, boxes, box_scores)
         owners = np.repeat(np.arange(len(images)), [len(each) for each in all_boxes])
         flat_boxes = np.concatenate([np.zeros((0, 4), np.float32), *all_boxes])
-        height, width = self.runtime.card.input_size
-        centers, sizes = crop_regions(flat_boxes, width / height)
-        matrices = crop_matrices(centers, sizes, (height, width), protocol=self._protocol)
-        predictions = self._predict_people(images, owners, matrices, flip_test)
-
-        back = invert_affine(matrices)
-        keypoints = transform_points(predictions.keypoints, back)
-        linear = back[:, None, :, :2]
-        covariances = linear @ predictions.covariances.astype(np.float64) @ np.swapaxes(linear, -1, -2)
-        found = [
+        look = partial(self._look, images, flip_test)
+        found = look(owners, flat_boxes)
+        if self.zoom:
+            found = look_again(look, owners, found, self._skeleton)
+        people = [
             Poses(
-                keypoints=keypoints[owners == index],
-                scores=predictions.scores[owners == index].clip(0, 1),
+                keypoints=found.keypoints[owners == index],
+                scores=found.scores[owners == index].clip(0, 1),
                 boxes=all_boxes[index],
                 box_scores=all_scores[index],
                 skeleton=self._skeleton,
-                covariances=covariances[owners == index],
-                raw_scores=predictions.scores[owners == index],
+                covariances=found.covariances[owners == index],
+                raw_scores=found.scores[owners == index],
             )
             for index in range(len(images))
         ]
         return [
             without_repeats(poses) if boxes is None or boxes[index] is None else poses
-            for index, poses in enumerate(found)
+            for index, poses in enumerate(people)
         ]
 
     def predict_video(
@@ -318,7 +324,8 @@ class PoseEstimator:
         count = min(most, self.runtime.threads)
         threads = self.runtime.threads // count
         runtime = self.runtime.with_threads(threads)
-        return count, PoseEstimator(runtime, on_threads(self.detector, threads), batch_size=self.batch_size)
+        detector = on_threads(self.detector, threads)
+        return count, PoseEstimator(runtime, detector, batch_size=self.batch_size, zoom=self.zoom)
 
     def _people(
         self,
@@ -349,6 +356,23 @@ class PoseEstimator:
                 checked_boxes.append(check_person_boxes(image_boxes))
                 checked_scores.append(check_box_scores(image_scores, len(checked_boxes[-1])))
         return checked_boxes, checked_scores
+
+    def _look(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        flip_test: bool,
+        owners: NDArray[np.int64],
+        boxes: NDArray[np.floating],
+    ) -> Found:
+        """What the model finds in boxes (N, 4), each of the image that ``owners`` names."""
+        height, width = self.runtime.card.input_size
+        centers, sizes = crop_regions(boxes, width / height)
+        matrices = crop_matrices(centers, sizes, (height, width), protocol=self._protocol)
+        predictions = self._predict_people(images, owners, matrices, flip_test)
+        back = invert_affine(matrices)
+        linear = back[:, None, :, :2]
+        covariances = linear @ predictions.covariances.astype(np.float64) @ np.swapaxes(linear, -1, -2)
+        return Found(transform_points(predictions.keypoints, back), predictions.scores, covariances)
 
     def _predict_people(
         self,

@@ -66,6 +66,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="decoding and scores as of MMPose 0.29; default: the model's own",
     )
     model.add_argument("--flip-test", action="store_true", help="average with the mirrored picture: slower, better")
+    model.add_argument(
+        "--zoom",
+        action="store_true",
+        help="look at faces and hands again, enlarged: slower, better",
+    )
     add_engine_options(model)
     scoring = parser.add_argument_group("scoring")
     scoring.add_argument(
@@ -143,7 +148,7 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out {options.out} is a file, and a folder is needed")
     if options.task == "boxes":
-        for name in ("model", "results", "protocol", "flip_test", "nms", "area_from_boxes"):
+        for name in ("model", "results", "protocol", "flip_test", "zoom", "nms", "area_from_boxes"):
             if getattr(options, name):
                 raise ConfigError(f"--{name.replace('_', '-')} is about keypoints; --task boxes takes --boxes")
         if options.boxes == "gt":
@@ -154,7 +159,7 @@ def _check_options(options: argparse.Namespace) -> None:
     if (options.model is None) == (options.results is None):
         raise ConfigError("give one of --model (to run it) and --results (to score a file)")
     if options.results is not None:
-        for name in ("boxes", "flip_test", "threads"):
+        for name in ("boxes", "flip_test", "zoom", "threads"):
             if getattr(options, name):
                 raise ConfigError(f"--{name.replace('_', '-')} is about running a model, and --results runs none")
 
@@ -212,6 +217,7 @@ def _run_model(
         precision=options.precision,
         threads=options.threads,
         batch_size=options.batch_size,
+        zoom=options.zoom,
     )
     card = estimator.runtime.card
     annotations = read(card.protocol)
@@ -263,6 +269,7 @@ def make_settings(options: argparse.Namespace, **known: Any) -> Settings:
         command=options.command_line,
         annotations=str(options.data),
         flip_test=options.flip_test,
+        zoom=options.zoom,
         suppression=options.nms or ("none" if known.get("results") else "hard"),
         replicates=options.bootstrap,
         seed=options.seed,

@@ -35,7 +35,7 @@ examples:
   wholepose predict webcam:0 --out out/ --draw --black --trails 30
   wholepose predict webcam:0 --show --smooth
   wholepose predict portrait.jpg --whole-image --out out/
-  wholepose predict photos/ more/*.png --out out/ --flip-test
+  wholepose predict photos/ more/*.png --out out/ --flip-test --zoom
   wholepose predict photo.jpg --box 40,10,300,620 --box=-20,0,110,400 > people.json
   wholepose predict s3://bucket/videos --engine ray --address auto --out s3://bucket/poses
   wholepose predict val2017/ --boxes detections.json --annotations halpe_val_v1.json --format coco --out out/
@@ -112,6 +112,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="default", metavar="NAME|PATH", help="default: the one inside the package")
     model.add_argument("--flip-test", action="store_true", help="average with the mirrored picture: slower, better")
+    model.add_argument(
+        "--zoom",
+        action="store_true",
+        help="look at faces and hands again, enlarged: slower, better",
+    )
     model.add_argument("--batch-size", type=count, default=16, metavar="N", help="most people at once; default: 16")
     model.add_argument("--runtime", choices=("auto", "onnx", "openvino", "torch"), default="auto", help="default: auto")
     model.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
@@ -240,6 +245,7 @@ def _predict(options: argparse.Namespace, paths: Sequence[Path], streams: Sequen
             precision=options.precision,
             threads=options.threads,
             batch_size=options.batch_size,
+            zoom=options.zoom,
         )
         drawer = None
         if options.draw:

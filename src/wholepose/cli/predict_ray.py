@@ -109,6 +109,7 @@ def predict_on_ray(options: argparse.Namespace, check_model: Callable[[], object
                 precision=options.precision,
                 threads=threads,
                 batch_size=options.batch_size,
+                zoom=options.zoom,
                 offline=True if options.offline else None,
             ),
             options=DatasetOptions(

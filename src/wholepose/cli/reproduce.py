@@ -74,12 +74,13 @@ def run(options: argparse.Namespace) -> int:
     if other:
         warn(other)
     detector = load_detector(str(files.detections), images=files.annotations)
-    options.data, options.nms, options.bootstrap, options.seed, options.flip_test = (
+    options.data, options.nms, options.bootstrap, options.seed, options.flip_test, options.zoom = (
         files.annotations,
         "hard",
         1000,
         0,
         True,
+        False,
     )
     rows: list[tuple[str, Mapping[str, Any]]] = []
     failures: list[str] = []

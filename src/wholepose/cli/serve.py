@@ -44,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SPEC",
         help="'default', 'none', a YOLOX or RTMDet .onnx, or 'rtdetr[:FOLDER]'; default: default",
     )
+    model.add_argument("--zoom", action="store_true", help="look at faces and hands again, enlarged: slower, better")
     model.add_argument("--runtime", choices=("auto", "onnx", "openvino", "torch"), default="auto", help="default: auto")
     model.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
     model.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
@@ -129,6 +130,7 @@ def _serve(options: argparse.Namespace, key: str | None) -> int:
             precision=options.precision,
             threads=max(1, available_cores() // options.workers) if options.workers else 1,
             offline=True if options.offline else None,
+            zoom=options.zoom,
         )
         app = create_app(estimator, settings)
         where = address_of(bound)

@@ -50,6 +50,7 @@ def load_estimator(
     precision: Precision = "fp32",
     threads: int | None = None,
     batch_size: int = 16,
+    zoom: bool = False,
 ) -> PoseEstimator:
     """Loads a model without a detector, to decode as a protocol says.
 
@@ -60,19 +61,21 @@ def load_estimator(
         precision: Likewise.
         threads: Likewise.
         batch_size: Most people at once.
+        zoom: Look at faces and hands again; see ``PoseEstimator``.
 
     Returns:
         The estimator; ``estimator.runtime.card.protocol`` is the protocol.
 
     Raises:
-        ConfigError: The model is an ONNX file, which decodes by its own protocol, and another is asked for.
+        ConfigError: The model is an ONNX file, which decodes by its own protocol, and another is asked for; or its
+            people have nothing to zoom to.
         WeightsError: The weights are missing, damaged or of the wrong kind.
     """
     path = resolve(model)
     card = read_card(path)
     if protocol is None or card.protocol == protocol:
         runtime = load_runtime(path, device=device, precision=precision, threads=threads)
-        return PoseEstimator(runtime, batch_size=batch_size)
+        return PoseEstimator(runtime, batch_size=batch_size, zoom=zoom)
     if path.suffix.lower() != ".safetensors":
         raise ConfigError(
             f"{path}: decodes by the protocol {card.protocol!r}, which is part of its graph; for {protocol!r} evaluate "
@@ -84,7 +87,7 @@ def load_estimator(
 
     changed = replace(card, protocol=protocol)
     engine = TorchRuntime.from_model(load_model(path)[0], changed, device=device, precision=precision, threads=threads)
-    return PoseEstimator(engine, batch_size=batch_size)
+    return PoseEstimator(engine, batch_size=batch_size, zoom=zoom)
 
 
 def provided_keypoints(estimator: PoseEstimator, annotations: AnnotationSet) -> NDArray[np.bool_]:

@@ -40,6 +40,7 @@ class Settings:
         model: Name of the weights, likewise.
         model_sha256: Of the weights' file, likewise.
         flip_test: Whether mirrored crops were averaged in.
+        zoom: Whether faces and hands were looked at again.
         suppression: ``"hard"``, ``"soft"`` or ``"none"``: how repeated people were removed.
         replicates: Draws of the bootstrap; 0 for no intervals.
         seed: Of the draws.
@@ -55,6 +56,7 @@ class Settings:
     model: str | None = None
     model_sha256: str | None = None
     flip_test: bool = False
+    zoom: bool = False
     suppression: str = "none"
     replicates: int = 0
     seed: int = 0
@@ -96,6 +98,7 @@ def report_document(annotations: AnnotationSet, scores: Scores, settings: Settin
         "skeleton": annotations.skeleton.name,
         "scored_keypoints": np.flatnonzero(scores.selection.scored).tolist(),
         "flip_test": settings.flip_test,
+        "zoom": settings.zoom,
         "suppression": settings.suppression,
         "bootstrap": {"replicates": settings.replicates, "seed": settings.seed, "resampled": "images", "level": 0.95},
         "counts": {
