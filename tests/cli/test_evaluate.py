@@ -50,6 +50,13 @@ def test_a_model_gives_a_table_and_reports(made, capsys, boxes):
     assert len(json.loads((out / "results.json").read_text())) == 3
 
 
+def test_the_report_says_whether_faces_and_hands_were_looked_at_again(made):
+    words = ["--data", made / "set.json", "--images", made, "--bootstrap", 0, "--threads", 1]
+    for zoom in (False, True):
+        assert evaluate("--model", "default", *words, "--out", made / "out", *["--zoom"] * zoom) == 0
+        assert json.loads((made / "out/report.json").read_text())["zoom"] is zoom
+
+
 def test_boxes_below_a_threshold_are_left_out(made):
     boxes = json.loads((made / "boxes.json").read_text())
     for number, box in enumerate(boxes):
@@ -125,6 +132,8 @@ def test_an_unreadable_picture_is_listed_with_exit_1(made, capsys):
         (["--data", "x.json", "--model", "m", "--results", "r"], "one of --model"),
         (["--data", "x.json", "--results", "r", "--boxes", "gt"], "--boxes is about running a model"),
         (["--data", "x.json", "--results", "r", "--flip-test"], "--flip-test is about running a model"),
+        (["--data", "x.json", "--results", "r", "--zoom"], "--zoom is about running a model"),
+        (["--data", "x.json", "--task", "boxes", "--zoom"], "--zoom is about keypoints"),
         (["--data", "x.json", "--model", "m", "--threshold", "0.5"], "--threshold is about detected boxes"),
         (["--data", "x.json", "--model", "m", "--bootstrap", "-1"], "whole number"),
         (["--data", "x.json", "--model", "m", "--protocol", "old"], "invalid choice"),
