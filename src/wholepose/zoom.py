@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wholepose.errors import ConfigError
 from wholepose.skeletons import Skeleton
 
-FACE_SIZE = 1.2
+FACE_SIZE = 1.5
 """Side of the square around a face against the extent of its keypoints."""
 HAND_REACH, HAND_SIZE = 0.4, 1.0
 """How far beyond the wrist the middle of a hand lies, and the side of the square around it, by lengths of forearm."""
@@ -24,7 +24,7 @@ LEAST, MOST = 0.08, 0.24
 """Bounds of a hand's square against the extent of the body: a forearm that points at the camera looks short."""
 SEEN = 0.2
 """Score from which on a keypoint counts as seen."""
-BELIEVED = {"face": 0.5, "left_hand": 0.5, "right_hand": 0.5}
+BELIEVED = {"face": 0.2, "left_hand": 0.2, "right_hand": 0.2}
 """Mean score of the second answer, against the first, from which on it takes its place."""
 
 
