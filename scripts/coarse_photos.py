@@ -1,0 +1,46 @@
+"""Measures trained weights on the held-out LSP people made smaller, and packed tightly at that size.
+
+python scripts/coarse_photos.py runs/default/average.safetensors --data ../shared/data
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import torch
+from pose_photos import Labelled, read_photos
+from train_pose import pck
+
+from wholepose.models.checkpoints import load_model
+
+CASES = ((None, None), (100, None), (70, None), (50, None), (35, None), (70, 50), (50, 50))
+"""Longer side of a person's box in pixels, None as it is; JPEG quality, None unpacked."""
+
+
+def coarser(person: Labelled, longest: int, quality: int | None) -> Labelled:
+    """The person in a smaller photo."""
+    factor = min(1.0, longest / (person.box[2:] - person.box[:2]).max())
+    photo = cv2.resize(person.photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    if quality is not None:
+        packed = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        photo = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+    return Labelled(photo, person.keypoints * factor, person.labelled, person.box * factor)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path, help="safetensors file of a pose model of 136 keypoints")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
+    options = parser.parse_args()
+    model, card = load_model(options.weights)
+    _, people = read_photos(options.data / "lsp")
+    for longest, quality in CASES:
+        shown = people if longest is None else [coarser(person, longest, quality) for person in people]
+        right = pck(model.eval(), shown, card.input_size, torch.device("cpu"))
+        print(f"{longest or 'as it is':>8} px  JPEG {quality or '-':>2}  PCK 0.2 torso {right:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
