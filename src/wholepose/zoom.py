@@ -24,8 +24,12 @@ LEAST, MOST = 0.08, 0.24
 """Bounds of a hand's square against the extent of the body: a forearm that points at the camera looks short."""
 SEEN = 0.2
 """Score from which on a keypoint counts as seen."""
-BELIEVED = {"face": 0.2, "left_hand": 0.2, "right_hand": 0.2}
-"""Mean score of the second answer, against the first, from which on it takes its place."""
+BELIEVED = 0.2
+"""Mean score of the second answer, against the first, from which on it takes its place: enlarged parts score lower."""
+PARTS = ("face", "left_hand", "right_hand")
+"""What is looked at again, where a skeleton has it."""
+
+_Square = tuple[NDArray[np.floating], float]
 
 
 class Found(NamedTuple):
@@ -59,7 +63,7 @@ class Looks:
 
 def check_zoomable(skeleton: Skeleton) -> None:
     """Raises ConfigError where a skeleton has neither a face nor hands."""
-    if not set(BELIEVED) & set(skeleton.parts):
+    if not set(PARTS) & set(skeleton.parts):
         raise ConfigError(f"a second look is at faces and hands, and people of {skeleton.name} have none")
 
 
@@ -78,7 +82,7 @@ def look_again(
         skeleton: Theirs.
 
     Returns:
-        The people; where a second look saw less than the first, as they were.
+        The people; what a second look saw too little of is as it was.
     """
     looks = find_looks(first.keypoints, first.scores, skeleton)
     second = look(images[looks.owners], looks.boxes)
@@ -107,7 +111,7 @@ def find_looks(keypoints: NDArray[np.floating], scores: NDArray[np.floating], sk
     for person, (points, seen) in enumerate(zip(keypoints, scores >= SEEN, strict=True)):
         trunk = points[body][seen[body]]
         extent = float(np.ptp(trunk, axis=0).max()) if len(trunk) else 0.0
-        for part in BELIEVED:
+        for part in PARTS:
             if part not in skeleton.parts:
                 continue
             square = _face(points, seen, skeleton) if part == "face" else _hand(part, points, seen, extent, skeleton)
@@ -140,9 +144,6 @@ def _hand(
     return points[wrist] + forearm * min(HAND_REACH, HAND_REACH * side / (HAND_SIZE * length)), side
 
 
-_Square = tuple[NDArray[np.floating], float]
-
-
 def believed(
     scores: NDArray[np.floating], looks: Looks, second_scores: NDArray[np.floating], skeleton: Skeleton
 ) -> NDArray[np.bool_]:
@@ -157,5 +158,5 @@ def believed(
     answers = np.zeros(len(looks.parts), dtype=bool)
     for look, (owner, part) in enumerate(zip(looks.owners, looks.parts, strict=True)):
         indices = list(skeleton.parts[part])
-        answers[look] = second_scores[look, indices].mean() >= BELIEVED[part] * scores[owner, indices].mean()
+        answers[look] = second_scores[look, indices].mean() >= BELIEVED * scores[owner, indices].mean()
     return answers
