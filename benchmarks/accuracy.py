@@ -197,15 +197,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.data.is_dir():
         parser.error(f"{options.data} is not there; name the folder of the labelled photos with --data")
     tasks = [task for task in TASKS if options.only is None or task.name in options.only]
-    for task in tasks if options.only else ():
-        if getattr(options, task.folder) is None:
-            parser.error(f"{task.name} is measured on the folder of --{task.folder}")
+    without = [task for task in tasks if getattr(options, task.folder) is None]
+    if options.only and without:
+        parser.error(f"{without[0].name} is measured on the folder of --{without[0].folder}")
     measured = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for task in tasks:
-            if getattr(options, task.folder) is None:
+            if task in without:
                 continue
             command, report = evaluate(task, options, folder)
             numbers = task.numbers(report)

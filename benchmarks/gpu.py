@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from speed import random_network
 
 from wholepose.models.decode import normalize
 from wholepose.models.posenet import PoseNet, build_model
@@ -112,11 +113,7 @@ def main() -> None:
         parser.error("this PyTorch finds no NVIDIA GPU")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name}, PyTorch {torch.__version__}, {date.today()}, {options.arch} {SIZE[0]}x{SIZE[1]}, images/s")
-    torch.manual_seed(0)
-    model = build_model(options.arch, 136).eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    model = random_network(options.arch)
     card = ModelCard(name="speed", arch=options.arch, skeleton="halpe136", input_size=SIZE)
     rows = []
     for batch in options.batches:

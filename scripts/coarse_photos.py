@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import torch
 from pose_photos import Labelled, read_photos
+from pose_samples import packed
 from train_pose import pck
 
 from wholepose.models.checkpoints import load_model
@@ -24,8 +25,7 @@ def coarser(person: Labelled, longest: int, quality: int | None) -> Labelled:
     factor = min(1.0, longest / (person.box[2:] - person.box[:2]).max())
     photo = cv2.resize(person.photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     if quality is not None:
-        packed = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        photo = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        photo = packed(photo, quality)
     return Labelled(photo, person.keypoints * factor, person.labelled, person.box * factor)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,28 +92,35 @@ def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
 def read_drawn(crops: list[Path], scenes: Path | None) -> dict[str, list[Labelled]]:
     """All drawn people by what was framed; those in company are "scenes", parts of those seen whole are ZOOMED."""
     people: dict[str, list[Labelled]] = {kind: [] for kind in (*DRAWN, "scenes", *ZOOMED)}
-    for path in (path for folder in crops for path in sorted(folder.glob("*.npz"))):
-        shard = np.load(path, allow_pickle=False)
-        for kind in DRAWN:
-            if f"{kind}_image" in shard:
-                columns = (shard[f"{kind}_{name}"] for name in ("image", "keypoints", "visibility", "box"))
-                for image, keypoints, visibility, box in zip(*columns, strict=True):
-                    person = Labelled(image, keypoints, visibility > 0, box)
-                    people[kind].append(person)
-                    if kind == "body":
-                        _add_parts(people, person, visibility)
-    for path in sorted(scenes.glob("*.npz")) if scenes else ():
-        shard = np.load(path, allow_pickle=False)
-        if "keypoints" in shard:
-            images = shard["image"]
-            columns = (shard[name] for name in ("of", "keypoints", "visibility", "boxes"))
-            for number, keypoints, visibility, box in zip(*columns, strict=True):
-                seen = (visibility[list(HALPE136.parts["body"])] == 2).mean()
-                if seen > 0.3 and (box[2:] - box[:2]).max() >= SMALLEST_DRAWN_PX:
-                    person = Labelled(images[number], keypoints, visibility > 0, box)
-                    people["scenes"].append(person)
-                    _add_parts(people, person, visibility)
+    for kind, person, visibility in itertools.chain(_crops(crops), _scenes(scenes) if scenes else ()):
+        people[kind].append(person)
+        if kind in ("body", "scenes"):
+            _add_parts(people, person, visibility)
     return people
+
+
+def _crops(folders: list[Path]) -> Iterator[tuple[str, Labelled, np.ndarray]]:
+    """What was framed, who, and their visibility (136,), of all that scripts/draw_pose_crops.py has drawn."""
+    for path in (path for folder in folders for path in sorted(folder.glob("*.npz"))):
+        shard = np.load(path, allow_pickle=False)
+        for kind in (kind for kind in DRAWN if f"{kind}_image" in shard):
+            columns = (shard[f"{kind}_{name}"] for name in ("image", "keypoints", "visibility", "box"))
+            for image, keypoints, visibility, box in zip(*columns, strict=True):
+                yield kind, Labelled(image, keypoints, visibility > 0, box), visibility
+
+
+def _scenes(folder: Path) -> Iterator[tuple[str, Labelled, np.ndarray]]:
+    """The same of those large enough and seen enough in what scripts/draw_detector_scenes.py has drawn."""
+    for path in sorted(folder.glob("*.npz")):
+        shard = np.load(path, allow_pickle=False)
+        if "keypoints" not in shard:
+            continue
+        images = shard["image"]
+        columns = (shard[name] for name in ("of", "keypoints", "visibility", "boxes"))
+        for number, keypoints, visibility, box in zip(*columns, strict=True):
+            seen = (visibility[list(HALPE136.parts["body"])] == 2).mean()
+            if seen > 0.3 and (box[2:] - box[:2]).max() >= SMALLEST_DRAWN_PX:
+                yield "scenes", Labelled(images[number], keypoints, visibility > 0, box), visibility
 
 
 def _add_parts(people: dict[str, list[Labelled]], person: Labelled, visibility: np.ndarray) -> None:

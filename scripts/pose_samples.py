@@ -166,9 +166,14 @@ def coarse(crop: np.ndarray, rng: np.random.Generator, coarsest: float) -> np.nd
         factor = np.exp(rng.uniform(np.log(coarsest), np.log(0.9)))
         crop = cv2.resize(crop, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
     if chance > 0.4:
-        quality = int(rng.uniform(25, 95))
-        crop = cv2.imdecode(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        crop = packed(crop, int(rng.uniform(25, 95)))
     return cv2.resize(crop, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def packed(photo: np.ndarray, quality: int) -> np.ndarray:
+    """The photo (H, W, 3) uint8 after a JPEG file of that quality."""
+    file = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(file, cv2.IMREAD_COLOR)
 
 
 def behind(crop: np.ndarray, things: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,7 @@ from wholepose.cli.main import main
 from wholepose.errors import ConfigError
 from wholepose.estimator import PoseEstimator
 from wholepose.images import load_image
-from wholepose.skeletons import COCO17, COCO_WHOLEBODY133, HALPE136
+from wholepose.skeletons import COCO17, COCO_WHOLEBODY133, HALPE136, OPENPOSE_FACE70
 from wholepose.zoom import FACE_SIZE, Found, check_zoomable, find_looks, look_again
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,8 +111,9 @@ def test_only_faces_and_hands_change_and_only_where_the_second_look_sees():
 def test_skeletons_without_faces_and_hands_are_refused():
     check_zoomable(HALPE136)
     check_zoomable(COCO_WHOLEBODY133)
-    with pytest.raises(ConfigError, match="coco17 have none"):
-        check_zoomable(COCO17)
+    for skeleton in (COCO17, OPENPOSE_FACE70):
+        with pytest.raises(ConfigError, match=f"{skeleton.name} has none"):
+            check_zoomable(skeleton)
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ class PoseEstimator:
             models that have learnt from enlarged faces and hands, as the embedded one has.
 
     Raises:
-        ConfigError: The model's people have neither faces nor hands to look at again.
+        ConfigError: ``zoom`` where the model finds no faces or hands of bodies.
         ValueError: The batch size is below 1.
     """
 

@@ -62,9 +62,9 @@ class Looks:
 
 
 def check_zoomable(skeleton: Skeleton) -> None:
-    """Raises ConfigError where a skeleton has neither a face nor hands."""
-    if not set(PARTS) & set(skeleton.parts):
-        raise ConfigError(f"a second look is at faces and hands, and people of {skeleton.name} have none")
+    """Raises ConfigError where a skeleton is not of bodies with a face or hands."""
+    if "body" not in skeleton.parts or not set(PARTS) & set(skeleton.parts):
+        raise ConfigError(f"a second look is at faces and hands of bodies, and {skeleton.name} has none")
 
 
 def look_again(

@@ -66,11 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="decoding and scores as of MMPose 0.29; default: the model's own",
     )
     model.add_argument("--flip-test", action="store_true", help="average with the mirrored picture: slower, better")
-    model.add_argument(
-        "--zoom",
-        action="store_true",
-        help="look at faces and hands again, enlarged: slower, better",
-    )
+    model.add_argument("--zoom", action="store_true", help="look at faces and hands again, enlarged: slower, better")
     add_engine_options(model)
     scoring = parser.add_argument_group("scoring")
     scoring.add_argument(

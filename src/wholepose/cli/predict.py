@@ -112,11 +112,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="default", metavar="NAME|PATH", help="default: the one inside the package")
     model.add_argument("--flip-test", action="store_true", help="average with the mirrored picture: slower, better")
-    model.add_argument(
-        "--zoom",
-        action="store_true",
-        help="look at faces and hands again, enlarged: slower, better",
-    )
+    model.add_argument("--zoom", action="store_true", help="look at faces and hands again, enlarged: slower, better")
     model.add_argument("--batch-size", type=count, default=16, metavar="N", help="most people at once; default: 16")
     model.add_argument("--runtime", choices=("auto", "onnx", "openvino", "torch"), default="auto", help="default: auto")
     model.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
