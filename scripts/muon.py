@@ -24,18 +24,18 @@ def split_parameters(
     return [p for name, p in named if name in inner], [p for name, p in named if name not in inner]
 
 
-def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """The matrix with its singular values brought near 1: (R, C) float32, reckoned in bfloat16."""
+def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
+    """The matrices with their singular values brought near 1: (N, R, C) float32, reckoned in bfloat16."""
     a, b, c = COEFFICIENTS
-    values = matrix.bfloat16()
-    values = values / (values.norm() + 1e-7)
-    tall = values.shape[0] > values.shape[1]
+    values = matrices.bfloat16()
+    values = values / (values.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    tall = values.shape[1] > values.shape[2]
     if tall:
-        values = values.T.contiguous()
+        values = values.mT.contiguous()
     for _ in range(ITERATIONS):
-        gram = values @ values.T
-        values = a * values + torch.addmm(gram, gram, gram, beta=b, alpha=c) @ values
-    return (values.T if tall else values).to(matrix.dtype)
+        gram = values @ values.mT
+        values = a * values + torch.baddbmm(gram, gram, gram, beta=b, alpha=c) @ values
+    return (values.mT if tall else values).to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -54,12 +54,15 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:  # type: ignore[override]
         """Moves the parameters that have gradients."""
         for group in self.param_groups:
+            alike: dict[tuple[int, int], list[torch.nn.Parameter]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                mean = state.setdefault("mean", torch.zeros_like(parameter.grad))
-                mean.lerp_(parameter.grad, 1 - group["momentum"])
-                update = orthogonal(parameter.grad.lerp(mean, group["momentum"]).flatten(1))
-                rows, columns = update.shape
-                parameter.add_(update.view_as(parameter), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+                if parameter.grad is not None:
+                    alike.setdefault((parameter.shape[0], parameter[0].numel()), []).append(parameter)
+            for (rows, columns), parameters in alike.items():
+                gradients = [parameter.grad for parameter in parameters]
+                means = [self.state[p].setdefault("mean", torch.zeros_like(p.grad)) for p in parameters]
+                torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+                steps = torch._foreach_lerp(gradients, means, group["momentum"])
+                updates = orthogonal(torch.stack([step.flatten(1) for step in steps]))
+                views = [update.view_as(p) for update, p in zip(updates, parameters, strict=True)]
+                torch._foreach_add_(parameters, views, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)

@@ -89,10 +89,10 @@ def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
     return kept, left
 
 
-def read_drawn(crops: list[Path], scenes: Path | None) -> dict[str, list[Labelled]]:
+def read_drawn(crops: list[Path], scenes: list[Path]) -> dict[str, list[Labelled]]:
     """All drawn people by what was framed; those in company are "scenes", parts of those seen whole are ZOOMED."""
     people: dict[str, list[Labelled]] = {kind: [] for kind in (*DRAWN, "scenes", *ZOOMED)}
-    for kind, person, visibility in itertools.chain(_crops(crops), _scenes(scenes) if scenes else ()):
+    for kind, person, visibility in itertools.chain(_crops(crops), _scenes(scenes)):
         people[kind].append(person)
         if kind in ("body", "scenes"):
             _add_parts(people, person, visibility)
@@ -109,9 +109,9 @@ def _crops(folders: list[Path]) -> Iterator[tuple[str, Labelled, np.ndarray]]:
                 yield kind, Labelled(image, keypoints, visibility > 0, box), visibility
 
 
-def _scenes(folder: Path) -> Iterator[tuple[str, Labelled, np.ndarray]]:
+def _scenes(folders: list[Path]) -> Iterator[tuple[str, Labelled, np.ndarray]]:
     """The same of those large enough and seen enough in what scripts/draw_detector_scenes.py has drawn."""
-    for path in sorted(folder.glob("*.npz")):
+    for path in (path for folder in folders for path in sorted(folder.glob("*.npz"))):
         shard = np.load(path, allow_pickle=False)
         if "keypoints" not in shard:
             continue
@@ -133,34 +133,42 @@ def _add_parts(people: dict[str, list[Labelled]], person: Labelled, visibility: 
             people[name].append(person)
 
 
-def read_figures(folder: Path) -> list[np.ndarray]:
-    """People cut out of a set of photos with masks, at most 256 pixels tall."""
+def read_street(folder: Path) -> tuple[list[np.ndarray], list[Labelled]]:
+    """People of photos with masks: cut out, at most 256 pixels tall, and in their photos, without keypoints."""
     document = json.loads((folder / "boxes.json").read_text(encoding="utf-8"))
     files = {image["id"]: image["file_name"] for image in document["images"]}
-    figures = []
+    figures, people = [], []
     for row in document["annotations"]:
         x, y, width, height = (round(value) for value in row["bbox"])
-        alpha = run_length_mask(row["segmentation"])
-        whole = np.dstack([read_rgb(folder / files[row["image_id"]]), alpha])[y : y + height, x : x + width]
+        photo = read_rgb(folder / files[row["image_id"]])
+        whole = np.dstack([photo, run_length_mask(row["segmentation"])])[y : y + height, x : x + width]
         factor = min(1.0, 256 / height)
         figures.append(cv2.resize(whole, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))
-    return figures
+        factor = min(1.0, LONGEST_PX / max(width, height))
+        photo = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        box = np.array([x, y, x + width, y + height]) * factor
+        people.append(Labelled(photo, np.zeros((136, 2), np.float32), np.zeros(136, bool), box))
+    return figures, people
 
 
-def read_material(stage: str, data: Path | None, crops: list[Path], scenes: Path | None = None) -> Material:
+def read_material(stage: str, data: Path | None, crops: list[Path], scenes: list[Path]) -> Material:
     """Everything of a stage; the clean one reads no photo at all."""
-    material = Material(people=read_drawn(crops, scenes if stage == "default" else None))
-    if stage == "default":
-        assert data is not None
-        for name in PHOTO_SETS:
-            material.people[name], left = read_photos(data / name)
-            material.held_out += left
-        material.figures = read_figures(data / "street")
-        for file in split_photos(data / "negatives" / "train.json")[0][::3]:
-            material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
-    else:
-        rng = np.random.default_rng(0)
-        for _ in range(300):  # clouds of colour
-            small = rng.uniform(0, 255, (*rng.integers(2, 40, 2), 3)).astype(np.uint8)
-            material.backgrounds.append(cv2.resize(small, (256, 256), interpolation=cv2.INTER_CUBIC))
+    if stage == "clean":
+        return Material(read_drawn(crops, []), backgrounds=clouds())
+    assert data is not None
+    material = Material(read_drawn(crops, scenes))
+    for name in PHOTO_SETS:
+        material.people[name], left = read_photos(data / name)
+        material.held_out += left
+    material.figures, material.people["street"] = read_street(data / "street")
+    for file in split_photos(data / "negatives" / "train.json")[0][::3]:
+        material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
     return material
+
+
+def clouds() -> list[np.ndarray]:
+    """Backgrounds that no photo went into."""
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(2, 40, (300, 2)).tolist()
+    small = (rng.uniform(0, 255, (*size, 3)).astype(np.uint8) for size in sizes)
+    return [cv2.resize(picture, (256, 256), interpolation=cv2.INTER_CUBIC) for picture in small]

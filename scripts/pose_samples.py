@@ -5,13 +5,13 @@ Sets that label only some keypoints are mixed: what a set does not label weighs 
 
 from __future__ import annotations
 
-import itertools
-import queue
-import threading
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
+import torch
 from pose_photos import DRAWN, ZOOMED, Labelled, Material
+from torch.utils.data import IterableDataset, get_worker_info
 
 from wholepose.geometry import crop_matrices, crop_regions, transform_points
 from wholepose.skeletons import HALPE136
@@ -20,27 +20,28 @@ ZOOMED_SHARES = dict.fromkeys(ZOOMED, 0.04)
 SHARES = {
     "clean": {"body": 0.6, "face": 0.1, "left_hand": 0.08, "right_hand": 0.08, **ZOOMED_SHARES, "nobody": 0.02},
     "default": {
-        "lspet": 0.24,
-        "lsp": 0.06,
+        "lspet": 0.2,
+        "lsp": 0.05,
         "coco": 0.16,
         "studio": 0.02,
         "face68": 0.06,
-        "hand21": 0.09,
-        "body": 0.08,
-        "scenes": 0.11,
+        "hand21": 0.11,
+        "body": 0.07,
+        "scenes": 0.15,
         "face": 0.03,
         "left_hand": 0.05,
         "right_hand": 0.05,
         **ZOOMED_SHARES,
+        "street": 0.08,
         "nobody": 0.02,
     },
 }
-"""Share of each set in a batch, by stage."""
+"""Share of each set in a batch, by stage; "street" has no keypoints but those a teacher tells."""
 GROWTH = {"face68": 2.8, **dict.fromkeys(("face", "hand21", "left_hand", "right_hand", *ZOOMED), 2.0)}
 """How much larger than its keypoints the box around a face or a hand may be."""
 HIDDEN, COARSE = 0.25, 0.5
 """How often something else hides a part, and how often the photo is coarse, while crops are varied most."""
-COARSEST, COARSEST_PART = 0.22, 0.1
+COARSEST, COARSEST_PART = 0.22, 0.2
 """How small a photo may be against the crop, of people and of faces and hands."""
 UPPER = frozenset(range(11)) | {17, 18}
 HALF, CUT = 0.2, 0.25
@@ -70,7 +71,7 @@ def augmented(
         box = np.concatenate([keypoints[part].min(0), keypoints[part].max(0)])
         grow = np.exp(rng.uniform(np.log(0.95), np.log(GROWTH[kind])))
     else:
-        body = np.flatnonzero(person.labelled)
+        body = np.flatnonzero(person.labelled & np.isfinite(keypoints).all(1))
         if CUT <= chance < CUT + HALF and len(body) > 8:
             upper = rng.random() < 0.7
             chosen = [k for k in body if (k in UPPER or k >= 26) == upper]
@@ -205,63 +206,70 @@ def mirrored(crop: np.ndarray, keypoints: np.ndarray, weights: np.ndarray):
     return crop[:, ::-1], keypoints, weights[HALPE136.flip_indices]
 
 
-class Batches:
-    """Batches made in a thread beside training.
+class Samples(IterableDataset):  # type: ignore[type-arg]
+    """Batches of varied samples without end; what they are like may be changed while they are made.
 
     Args:
         material: What to draw from.
-        shares: Of each set.
-        seed: Of the choices.
+        shares: Of each set; sets of nobody are left out.
+        seed: Of the choices; worker processes add their number.
     """
 
     def __init__(self, material: Material, shares: dict[str, float], seed: int) -> None:
-        self._material, self._shares = (
-            material,
-            {k: v for k, v in shares.items() if k == "nobody" or material.people[k]},
-        )
-        self._rng = np.random.default_rng(seed)
-        self._wanted = ((128, 96), 32, 1.0)
-        self._ready: queue.Queue = queue.Queue(maxsize=3)
-        threading.Thread(target=self._fill, daemon=True).start()
+        self._material = material
+        self._shares = {k: v for k, v in shares.items() if k == "nobody" or material.people.get(k)}
+        self._seed = seed
+        self._wanted = torch.zeros(4, dtype=torch.float64).share_memory_()
+        self.want((128, 96), 32)
 
-    def next(
-        self, size: tuple[int, int], count: int, strength: float = 1.0
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Crops (B, H, W, 3) uint8, keypoints (B, 136, 2) in crop pixels, weights (B, 136).
+    def want(self, size: tuple[int, int], count: int, strength: float = 1.0) -> None:
+        """Says what batches are to be like from now on: (height, width), how many crops, and how varied.
 
-        The less `strength`, from 1 down to 0, the more crops are as they come when the model is used; it takes effect
-        a few batches later.
+        The less `strength`, from 1 down to 0, the more crops are as they come when the model is used. Worker processes
+        still deliver what they have made before.
         """
-        self._wanted = (size, count, strength)
-        while True:
-            batch = self._ready.get()
-            if batch[0].shape[:3] == (count, *size):
-                return batch
+        self._wanted.copy_(torch.tensor([*size, count, strength]))
 
-    def _fill(self) -> None:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Yields crops (B, H, W, 3) uint8, keypoints (B, 136, 2) in crop pixels, weights (B, 136)."""
+        worker = get_worker_info()
+        rng = np.random.default_rng([self._seed, worker.id if worker else 0])
         names, shares = list(self._shares), np.array(list(self._shares.values()))
-        rng, backgrounds = self._rng, self._material.backgrounds
-        for _ in itertools.count():
-            size, count, strength = self._wanted
-            samples = []
-            for name in rng.choice(names, count, p=shares / shares.sum()):
-                background = backgrounds[rng.integers(len(backgrounds))]
-                if name == "nobody":
-                    samples.append(nobody(background, size, rng))
-                    continue
-                people = self._material.people[name]
-                person = people[rng.integers(len(people))]
-                around = background if rng.random() < 0.5 * strength else None
-                crop, *labels = augmented(person, name, around, size, rng, strength)
-                figures = self._material.figures
-                if figures and name not in GROWTH and rng.random() < 0.3 * strength:
-                    crop = beside(crop, figures[rng.integers(len(figures))], rng)
-                if name not in ZOOMED:  # they are coarse enough
-                    if rng.random() < HIDDEN * strength:
-                        crop = behind(crop, backgrounds[rng.integers(len(backgrounds))], rng)
-                    if rng.random() < COARSE * strength:
-                        crop = coarse(crop, rng, COARSEST_PART if name in GROWTH else COARSEST)
-                sample = (recoloured(crop, rng, strength), *labels)
-                samples.append(mirrored(*sample) if rng.random() < 0.5 else sample)
+        while True:
+            height, width, count, strength = self._wanted.tolist()
+            chosen = rng.choice(names, int(count), p=shares / shares.sum())
+            samples = [self._sample(str(name), (int(height), int(width)), strength, rng) for name in chosen]
             crops, keypoints, weights = zip(*samples, strict=True)
-            self._ready.put((np.stack(crops), np.stack(keypoints).astype(np.float32), np.stack(weights)))
+            yield (
+                torch.from_numpy(np.stack(crops)),
+                torch.from_numpy(np.stack(keypoints).astype(np.float32)),
+                torch.from_numpy(np.stack(weights)),
+            )
+
+    def _sample(self, name: str, size: tuple[int, int], strength: float, rng: np.random.Generator):
+        backgrounds, figures = self._material.backgrounds, self._material.figures
+        background = backgrounds[rng.integers(len(backgrounds))]
+        if name == "nobody":
+            return nobody(background, size, rng)
+        people = self._material.people[name]
+        person = people[rng.integers(len(people))]
+        around = background if rng.random() < 0.5 * strength else None
+        crop, *labels = augmented(person, name, around, size, rng, strength)
+        if figures and name not in GROWTH and rng.random() < 0.3 * strength:
+            crop = beside(crop, figures[rng.integers(len(figures))], rng)
+        if name not in ZOOMED:  # they are coarse enough
+            if rng.random() < HIDDEN * strength:
+                crop = behind(crop, backgrounds[rng.integers(len(backgrounds))], rng)
+            if rng.random() < COARSE * strength:
+                crop = coarse(crop, rng, COARSEST_PART if name in GROWTH else COARSEST)
+        sample = (recoloured(crop, rng, strength), *labels)
+        return mirrored(*sample) if rng.random() < 0.5 else sample
+
+
+def one_batch(
+    material: Material, shares: dict[str, float], size: tuple[int, int], count: int, strength: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The first batch of Samples with seed 0."""
+    samples = Samples(material, shares, 0)
+    samples.want(size, count, strength)
+    return next(iter(samples))

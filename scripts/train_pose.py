@@ -4,18 +4,25 @@
     python scripts/train_pose.py default --crops runs/crops --data ../shared/data \\
         --init runs/clean/average.safetensors --run runs/default --minutes 120
 
+    python scripts/train_pose.py default --packs runs/packs --device cuda --workers 12 --batch 128 --small 0 \\
+        --arch hrnet_w32_large_f96 --init runs/grown.safetensors --run runs/large --minutes 5
+
 The clean stage sees synthetic people alone; the default one goes on from it with labelled photos. The first part of the
 time goes to small crops, the rest to crops of the size that predicts; the learning rate falls evenly to nothing over
-the whole time. The same command goes on with a run that was stopped. What lies outside a crop is learnt as nowhere.
+the whole time. A run that is interrupted (Ctrl+C, SIGTERM) keeps what it has learnt, and the same command goes on with
+it. What lies outside a crop is learnt as nowhere. With --teacher, a larger network tells of keypoints too: half of what
+is learnt of those that are labelled, all of the rest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,29 +30,43 @@ import torch
 from averaging import follow
 from machine import has_fast_bf16
 from muon import Muon, split_parameters
+from pack_pose import read_packs
 from pose_photos import Labelled, read_material
-from pose_samples import SHARES, Batches
+from pose_samples import SHARES, Samples
 from together import Together, run_together
+from torch.utils.data import DataLoader
 
 from wholepose.geometry import crop_image, crop_matrices, crop_regions, transform_points
 from wholepose.heatmaps import decode
-from wholepose.models.checkpoints import load_checkpoint, save_model
+from wholepose.models.checkpoints import load_checkpoint, load_model, save_model
 from wholepose.models.decode import normalize
 from wholepose.models.posenet import ARCHITECTURES, PoseNet, build_model
 from wholepose.outputs import atomic_path
 from wholepose.weights import ModelCard
 
-SMALL, LARGE = ((128, 96), 1.5, 32), ((256, 192), 2.0, 16)  # crop size, sigma in cells, batch
+
+class Stage(NamedTuple):
+    """A part of the training time: size of crops, sigma of targets in cells, crops a batch."""
+
+    size: tuple[int, int]
+    sigma: float
+    count: int
+
+
+SMALL, LARGE = Stage((128, 96), 1.5, 32), Stage((256, 192), 2.0, 16)
 LIMBS = list(range(5, 17))
 OUTER = ("head.", "backbone.conv1.")
 RATES = {"filters": 0.02, "others": 1.5e-3}
-STRENGTHS = (0.8, 0.45)
+STRENGTHS = (1.0, 0.55)
 """How much crops are varied at the beginning and at the end: small networks have no time to overfit here."""
 ABSENT = 0.25
 """Weight of a keypoint that is not in the crop against one that is."""
+TAUGHT, TAUGHT_ALONE = 0.5, 0.15
+"""Weight of a teacher's word on a keypoint that is labelled, of both together, and on one that is not."""
 KERNEL = 11
 SAVE_S = 480
 """Between checkpoints."""
+REPORT_S = {"cpu": 60, "cuda": 15}
 SYNTHETIC = "synthetic people of wholepose (clean looks)"
 SYNTHETIC_HANDS = "synthetic hands of wholepose in poses of Ge et al. 2019 (non-commercial), skins as of MakeHuman"
 DATA = {
@@ -81,6 +102,18 @@ class Progress:
     elapsed_s: float = 0.0
 
 
+class Stop:
+    """Notes that SIGINT or SIGTERM came, instead of ending at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
 class Run:
     """Network, averaged network and optimiser, kept in one file that a later process goes on from."""
 
@@ -100,6 +133,9 @@ class Run:
         for network in (self.model, self.average):
             network.to(device, memory_format=torch.channels_last)
         self.average.eval()
+        self.teacher = load_model(options.teacher)[0].eval().to(device) if options.teacher else None
+        if self.teacher is not None:
+            self.teacher.requires_grad_(False).to(memory_format=torch.channels_last)
         filters, others = split_parameters(self.model, OUTER)
         self.filters = Muon(filters, lr=RATES["filters"])
         self.others = torch.optim.AdamW(others, lr=RATES["others"], weight_decay=1e-2)
@@ -123,29 +159,34 @@ class Run:
             name=f"{self.arch}_256x192.halpe136_{self.stage}",
             arch=self.arch,
             skeleton="halpe136",
-            input_size=LARGE[0],
+            input_size=LARGE.size,
             decode_kernel=KERNEL,
             licence=TERMS[self.stage],
             source=f"scripts/train_pose.py {self.stage}",
-            description="HRNet with DARK heatmaps, trained on a processor for its package; see docs/models.md.",
+            description="HRNet with DARK heatmaps, trained for its package; see docs/models.md.",
             training_data=DATA[self.stage],
         )
         save_model(self.folder / "average.safetensors", self.average, card)
 
-    def learn(self, batch: tuple[np.ndarray, np.ndarray, np.ndarray], sigma: float, rate: float) -> float:
-        """One step at `rate` times the highest learning rates; gives the loss."""
-        crops, points, weights = batch
+    def learn(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], sigma: float, rate: float) -> torch.Tensor:
+        """One step at `rate` times the highest learning rates; gives the loss, on the device."""
+        crops, points, weights = (values.to(self.device, non_blocking=True) for values in batch)
         optimisers = (self.filters, self.others)
         for name in RATES:
             for group in getattr(self, name).param_groups:
                 group["lr"] = rate * RATES[name]
-        size = crops.shape[1:3]
-        targets, weight = targets_of(
-            torch.from_numpy(points).to(self.device), torch.from_numpy(weights).to(self.device), size, sigma
-        )
+        height, width = crops.shape[1:3]
+        targets, weight = targets_of(points, weights, (height, width), sigma)
+        pictures = normalize(crops)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_fast_bf16(self.device)):
-            heatmaps = self.model(to_network(crops, self.device))
-        errors = (heatmaps.float() - targets).square().mean((2, 3)) * weight
+            heatmaps = self.model(pictures).float()
+            errors = (heatmaps - targets).square().mean((2, 3)) * weight
+            if self.teacher is not None:
+                with torch.no_grad():
+                    told = self.teacher(pictures).float()
+                trust = torch.where(weight > 0, TAUGHT * weight, TAUGHT_ALONE)
+                errors = (1 - TAUGHT) * errors + trust * (heatmaps - told).square().mean((2, 3))
+                weight = (1 - TAUGHT) * weight + trust
         loss = 1000 * (errors.sum(1) / weight.sum(1).clamp(min=1) ** 0.75).mean()
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -158,7 +199,7 @@ class Run:
         self.progress.seen += self.together.count * len(crops)
         if self.together.leads:
             follow(self.average, self.model, self.progress.step)
-        return loss.item()
+        return loss.detach()
 
 
 def targets_of(points: torch.Tensor, weights: torch.Tensor, size: tuple[int, int], sigma: float):
@@ -173,11 +214,6 @@ def targets_of(points: torch.Tensor, weights: torch.Tensor, size: tuple[int, int
     return y[..., None] * x[..., None, :], weights * torch.where(inside, 1.0, ABSENT)
 
 
-def to_network(crops: np.ndarray, device: torch.device) -> torch.Tensor:
-    """(B, H, W, 3) uint8 to normalised (B, 3, H, W)."""
-    return normalize(torch.from_numpy(np.ascontiguousarray(crops)).to(device))
-
-
 @torch.inference_mode()
 def pck(model: PoseNet, people: list[Labelled], size: tuple[int, int], device: torch.device) -> float:
     """PCK@0.2 of the torso over 12 limb joints of the held-out LSP people."""
@@ -186,7 +222,7 @@ def pck(model: PoseNet, people: list[Labelled], size: tuple[int, int], device: t
         group = people[start : start + 25]
         matrices = crop_matrices(*crop_regions(np.stack([p.box for p in group]), size[1] / size[0]), size)
         crops = np.stack([crop_image(p.photo, m, size) for p, m in zip(group, matrices, strict=True)])
-        heatmaps = model(to_network(crops, device)).float().cpu().numpy()
+        heatmaps = model(normalize(torch.from_numpy(crops).to(device))).float().cpu().numpy()
         for person, matrix, answer in zip(
             group, matrices, decode(heatmaps, kernel=KERNEL).coordinates * 4, strict=True
         ):
@@ -202,10 +238,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=list(SHARES))
     parser.add_argument("--data", type=Path, help="folder of the labelled photos; for the default stage")
+    parser.add_argument("--crops", type=Path, nargs="*", default=[], help="folders of scripts/draw_pose_crops.py")
     parser.add_argument(
-        "--crops", type=Path, nargs="+", required=True, help="folders that scripts/draw_pose_crops.py filled"
+        "--scenes", type=Path, nargs="*", default=[], help="folders of scripts/draw_detector_scenes.py; default stage"
     )
-    parser.add_argument("--scenes", type=Path, help="folder that scripts/draw_detector_scenes.py filled; default stage")
+    parser.add_argument("--packs", type=Path, help="folder of scripts/pack_pose.py, in place of all these")
     parser.add_argument("--run", type=Path, required=True, help="where checkpoints and the log go")
     parser.add_argument("--minutes", type=float, required=True, help="of training, over all processes of the run")
     parser.add_argument("--small", type=float, default=0.65, help="share of the time that goes to small crops")
@@ -213,12 +250,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--arch", choices=list(ARCHITECTURES), default="hrnet_w32_slim_f96")
     parser.add_argument("--init", type=Path, help="weights to start from")
+    parser.add_argument("--teacher", type=Path, help="weights of a network whose heatmaps are learnt too")
+    parser.add_argument("--batch", type=int, help="crops a step and process; default: 32 small ones, 16 of full size")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make crops beside training")
     parser.add_argument("--processes", type=int, default=1, help="of one thread each, that share the work")
     parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads of a process alone; all cores when 0")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    if options.stage == "default" and options.data is None:
-        parser.error("the default stage needs --data")
+    if options.packs is None and not options.crops:
+        parser.error("--crops or --packs is needed: synthetic people are in every stage")
+    if options.packs is None and options.stage == "default" and options.data is None:
+        parser.error("the default stage needs --data or --packs")
     options.run.mkdir(parents=True, exist_ok=True)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -226,15 +268,23 @@ def main() -> None:
 
 
 def train(together: Together, options: argparse.Namespace) -> None:
+    stop = Stop()
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.benchmark = True
     cv2.setNumThreads(1)
-    material = read_material(options.stage, options.data, options.crops, options.scenes)
+    if options.packs:
+        material = read_packs(options.stage, options.packs)
+    else:
+        material = read_material(options.stage, options.data, options.crops, options.scenes)
+    shares = dict(SHARES[options.stage])
+    if not options.teacher:
+        del shares["street"]
     run = Run(options, device, together)
     run.model.train()
     progress = run.progress
-    batches = Batches(material, SHARES[options.stage], options.seed + progress.step + 1_000_000 * together.rank)
+    samples = Samples(material, shares, options.seed + progress.step + 1_000_000 * together.rank)
     log = (options.run / "log.jsonl").open("a", encoding="utf-8")
 
     def note(**values: object) -> None:
@@ -245,29 +295,42 @@ def train(together: Together, options: argparse.Namespace) -> None:
         log.write(json.dumps(line) + "\n")
         log.flush()
 
-    note(people={name: len(people) for name, people in material.people.items()}, held_out=len(material.held_out))
-    before, started = progress.elapsed_s, time.monotonic()
-    running, reported, saved = 0.0, 0.0, time.monotonic()
-    while (done := together.agreed(progress.elapsed_s) / (60 * options.minutes)) < 1:
+    def keep(size: tuple[int, int]) -> None:
+        if together.leads:
+            if material.held_out:
+                note(held_out_pck=round(pck(run.average, material.held_out, size, device), 4))
+            run.save()
+
+    def plan(done: float) -> Stage:
+        """What is learnt from at some part of the run; the crops to come are made accordingly."""
         size, sigma, count = SMALL if done < options.small else LARGE
+        stage = Stage(size, sigma, options.batch or count)
+        samples.want(size, stage.count, STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done)
+        return stage
+
+    note(people={name: len(people) for name, people in material.people.items()}, held_out=len(material.held_out))
+    plan(progress.elapsed_s / 60 / options.minutes)
+    loader = DataLoader(samples, batch_size=None, num_workers=options.workers, pin_memory=device.type == "cuda")
+    before, started = progress.elapsed_s, time.monotonic()
+    running, reported, saved = None, 0.0, time.monotonic()
+    for batch in loader:
+        done = together.agreed(1.0 if stop.asked else progress.elapsed_s / 60 / options.minutes)
+        if done >= 1:
+            break
+        size, sigma, count = plan(done)
+        if batch[0].shape[1:3] != size:  # made ahead
+            continue
         rate = options.rate * (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * (1 - done)
-        strength = STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done
-        loss = run.learn(batches.next(size, count, strength), sigma, rate)
-        running = loss if running == 0 else 0.98 * running + 0.02 * loss
+        loss = run.learn(batch, sigma, rate)
+        running = loss if running is None else running.lerp(loss, 0.02)
         progress.elapsed_s = before + time.monotonic() - started
-        if time.monotonic() - reported > 60:
+        if time.monotonic() - reported > REPORT_S[device.type]:
             reported = time.monotonic()
-            note(size=size, loss=round(running, 3))
+            note(size=size, loss=round(running.item(), 3))
         if time.monotonic() - saved > SAVE_S:
-            if together.leads:
-                if material.held_out:
-                    note(held_out_pck=round(pck(run.average, material.held_out, size, device), 4))
-                run.save()
+            keep(size)
             saved = time.monotonic()
-    if together.leads:
-        run.save()
-        if material.held_out:
-            note(held_out_pck=round(pck(run.average, material.held_out, LARGE[0], device), 4))
+    keep(LARGE.size)
     note(end=True)
 
 

@@ -26,7 +26,7 @@ def test_orthogonal_keeps_directions_and_evens_their_sizes(shape):
 
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     u, sizes, v = torch.linalg.svd(matrix, full_matrices=False)
-    evened = orthogonal(1e-3 * matrix)
+    evened = orthogonal(torch.stack([matrix.flip(0), 1e-3 * matrix]))[1]
     found = torch.linalg.svdvals(evened)
     assert sizes.max() / sizes.min() > found.max() / found.min()
     assert found.min() > 0.5
@@ -39,13 +39,14 @@ def test_muon_descends_evenly_where_the_gradient_does_not():
     """A loss a hundred times steeper in one direction than in another: both fall at the same pace."""
     from muon import Muon
 
-    weights = torch.nn.Parameter(torch.ones(2, 1, 1, 2))
+    weights, alike = (torch.nn.Parameter(torch.ones(2, 1, 1, 2)) for _ in range(2))
     steep = torch.tensor([[1.0, 0.0], [0.0, 1e-2]]).view(2, 1, 1, 2)
-    optimiser = Muon([weights], lr=0.02)
+    optimiser = Muon([weights, alike], lr=0.02)
     for _ in range(20):
         optimiser.zero_grad()
-        (steep * weights).sum().backward()
+        (steep * weights - 50 * steep * alike).sum().backward()
         optimiser.step()
+    np.testing.assert_allclose((alike.detach() - 1).numpy(), (1 - weights.detach()).numpy(), atol=0.02)
     moved = (1 - weights.detach()).flatten()
     assert moved[0] > 0.2
     assert moved[3] > 0.2
@@ -73,9 +74,7 @@ def test_scaled_scores_say_how_often_they_are_right():
     np.testing.assert_array_equal(after[:, ~face], before[:, ~face])
 
 
-def test_a_widened_network_answers_as_before_and_can_learn_more():
-    from widen_pose import widen
-
+def narrow_network(pictures):
     from wholepose.models.posenet import build_model
 
     torch.manual_seed(0)
@@ -83,9 +82,38 @@ def test_a_widened_network_answers_as_before_and_can_learn_more():
     for module in old.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight)
-    pictures = torch.randn(4, 3, 64, 64)
     old.train()(pictures)  # for statistics of its own
-    new = widen(old, "hrnet_w32_slim_f96", pictures)
+    return old
+
+
+def test_a_deeper_network_answers_as_before_and_learns_in_every_new_layer():
+    from grow_pose import grow
+
+    pictures = torch.randn(4, 3, 64, 64)
+    old = narrow_network(pictures)
+    new = grow(old, "hrnet_w32_large_f96", pictures)
+    with torch.inference_mode():
+        before, after = old.eval()(pictures), new.eval()(pictures)
+    np.testing.assert_allclose(after.numpy(), before.numpy(), atol=1e-4 * before.abs().max())
+    new(pictures).square().mean().backward()
+    stage = new.backbone.stage4
+    assert len(stage) == 3
+    assert (stage[2].branches[0][0].bn2.weight != 0).all()  # the old one
+    for module in (stage[0], stage[1]):
+        assert (module.branches[0][3].bn2.weight == 0).all()
+        assert (module.branches[0][3].bn2.weight.grad[:24] != 0).float().mean() > 0.8  # a few see only zeros
+        down, up = module.fuse_layers[3][0], module.fuse_layers[0][3]
+        assert (down[0][1].weight == 1).all()  # only the last of a chain is silent
+        assert (down[2][1].weight == 0).all()
+        assert up[1].weight.grad.abs().max() > 0
+
+
+def test_a_wider_network_answers_as_before_and_can_learn_more():
+    from grow_pose import grow
+
+    pictures = torch.randn(4, 3, 64, 64)
+    old = narrow_network(pictures)
+    new = grow(old, "hrnet_w32_slim_f96", pictures)
     with torch.inference_mode():
         before, after = old.eval()(pictures), new.eval()(pictures)
     np.testing.assert_allclose(after.numpy(), before.numpy(), atol=1e-4 * before.abs().max())
@@ -95,7 +123,7 @@ def test_a_widened_network_answers_as_before_and_can_learn_more():
     assert (gradient[:24, 24:].abs().amax((0, 2, 3)) > 0).all()  # old channels learn from each of the new ones
     assert (block.bn1.running_var[24:] != 1).all()
     with pytest.raises(ValueError, match="hrnet_w24_slim is not the old network"):
-        widen(old, "hrnet_w24_slim", pictures)
+        grow(old, "hrnet_w24_slim", pictures)
 
 
 def test_coarse_crops_lose_detail_and_stay_where_they_are():
@@ -119,7 +147,7 @@ def test_coarse_crops_lose_detail_and_stay_where_they_are():
 
 def test_faces_and_hands_of_people_seen_whole_are_zoomed_to(tmp_path):
     from pose_photos import Material, read_drawn
-    from pose_samples import Batches
+    from pose_samples import one_batch
 
     photos = np.zeros((3, 256, 192, 3), np.uint8)
     photos[:, 40:60, 90:110] = 255  # the face
@@ -132,10 +160,11 @@ def test_faces_and_hands_of_people_seen_whole_are_zoomed_to(tmp_path):
     np.savez(
         tmp_path / "0.npz", body_image=photos, body_keypoints=keypoints, body_visibility=visibility, body_box=boxes
     )
-    people = read_drawn([tmp_path], None)
+    people = read_drawn([tmp_path], [])
     assert [len(people[name]) for name in ("body", "zoomed_face", "zoomed_left_hand")] == [3, 2, 0]
     material = Material(people, backgrounds=[np.zeros((256, 256, 3), np.uint8)])
-    crops, points, weights = Batches(material, {"zoomed_face": 1.0}, 0).next((128, 96), 32, 0.0)
+    batch = one_batch(material, {"zoomed_face": 1.0}, (128, 96), 32, 0.0)
+    crops, points, weights = (values.numpy() for values in batch)
     assert (weights[:, 26:94] == 1).all()
     spread = np.ptp(points[:, 26:94], axis=1).max(1)
     assert ((spread > 24) & (spread < 110)).all()  # 5 to 10 px where the whole person is framed
@@ -234,7 +263,7 @@ def test_people_of_drawn_scenes_are_learnt_from_if_large_and_seen(tmp_path):
         visibility=visibility,
         boxes=boxes,
     )
-    people = read_drawn([], tmp_path)["scenes"]
+    people = read_drawn([], [tmp_path])["scenes"]
     assert [person.keypoints[0, 0] for person in people] == [0, 3]
     assert [person.photo[0, 0, 0] for person in people] == [0, 2]
     assert people[1].labelled.sum() == 135

@@ -31,6 +31,13 @@ ARCHITECTURES: Mapping[str, HRNetConfig] = MappingProxyType(
         "hrnet_w32_slim_f96": HRNetConfig(
             width=32, modules=(1, 2, 1), blocks=2, stage1_blocks=1, stage1_channels=32, features=96
         ),
+        # Mid and large: the slim network with more exchange modules; large has the depth of the original.
+        "hrnet_w32_mid_f96": HRNetConfig(
+            width=32, modules=(1, 4, 1), blocks=2, stage1_blocks=1, stage1_channels=32, features=96
+        ),
+        "hrnet_w32_large_f96": HRNetConfig(
+            width=32, modules=(1, 4, 3), blocks=4, stage1_blocks=1, stage1_channels=32, features=96
+        ),
     }
 )
 """The networks by name; ``hrnet_w16_slim`` and ``hrnet_w18_small_v1`` are two names of one shape."""
