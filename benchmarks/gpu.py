@@ -31,6 +31,7 @@ from wholepose.weights import ModelCard
 
 SIZE = (384, 288)
 GMACS = {"hrnet_w48": 35.4}
+WAYS = ("eager fp32", "graph fp32", "eager bf16", "graph bf16", "compiled bf16")
 PEAK_TFLOPS = 790  # bf16, dense, of an H100 at the clock it keeps
 
 
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--arch", default="hrnet_w48")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64, 256])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="default: all")
     parser.add_argument("--seconds", type=float, default=4.0, help="for each number")
     parser.add_argument("--train-batch", type=int, default=64, help="0 leaves training out")
     parser.add_argument("--json", type=Path)
@@ -119,6 +121,8 @@ def main() -> None:
     for batch in options.batches:
         crops = np.random.default_rng(0).integers(0, 256, (batch, *SIZE, 3), dtype=np.uint8)
         for way, run in ways(model, card, device, crops).items():
+            if way not in options.ways:
+                continue
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             speed = rate(run, batch, options.seconds, torch.cuda.synchronize if device.type == "cuda" else lambda: None)
