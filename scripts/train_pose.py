@@ -280,7 +280,7 @@ def train(together: Together, options: argparse.Namespace) -> None:
         material = read_material(options.stage, options.data, options.crops, options.scenes)
     shares = dict(SHARES[options.stage])
     if not options.teacher:
-        del shares["street"]
+        shares.pop("street", None)
     run = Run(options, device, together)
     run.model.train()
     progress = run.progress
