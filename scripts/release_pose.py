@@ -14,7 +14,7 @@ A heatmap's height says how sure the network is, on a scale that differs from pa
 as trained, each part's heatmaps are multiplied by one number, so that a keypoint scored s is near enough to its label
 (similarity above 0.5) about s of the time on those photos. Where a keypoint lies does not change.
 
-The ONNX file keeps its weights as float16, half the size; the safetensors file is what training goes on from.
+Both files keep the filters as float16, half the size; the safetensors file is what training goes on from.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> None:
         card, name=options.name, metrics=metrics, intervals=intervals, measured_by=measured_by, **texts
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    save_model(options.out / f"{options.name}.safetensors", model, card)
+    save_model(options.out / f"{options.name}.safetensors", model, card, half=True)
     report = export_onnx(model, card, options.out / f"{options.name}.onnx", half_weights=True)
     print(report)
 

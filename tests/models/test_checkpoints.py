@@ -301,6 +301,18 @@ class TestOwnFiles:
         check_equal(loaded.state_dict(), model.state_dict())
         assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
+    def test_half_a_file_keeps_all_but_the_filters_exactly(self, model, tmp_path):
+        save_model(tmp_path / "whole.safetensors", model, CARD)
+        save_model(tmp_path / "half.safetensors", model, CARD, half=True)
+        sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
+        assert sizes[0] < 0.6 * sizes[1]
+        loaded, card = load_model(tmp_path / "half.safetensors")
+        assert card == CARD
+        for name, tensor in loaded.state_dict().items():
+            expected = model.state_dict()[name]
+            assert tensor.dtype == expected.dtype
+            torch.testing.assert_close(tensor, expected.half().float() if expected.ndim == 4 else expected)
+
     def test_same_bytes_each_time(self, model, tmp_path):
         for number in range(8):
             save_model(tmp_path / f"{number}.safetensors", model, CARD)

@@ -115,6 +115,22 @@ def test_without_network(entry: RegistryEntry, file_server, monkeypatch: pytest.
     assert not file_server.requests
 
 
+def test_a_file_that_no_host_has_is_imported(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = dataclasses.replace(
+        next(iter(REGISTRY.values())), name="toy", file_name="toy.safetensors", urls=(), sha256=SHA256
+    )
+    monkeypatch.setitem(REGISTRY, "toy", toy)
+    by_hand = r"get weights/toy\.safetensors from wholepose's repository, put it at .*wholepose models import FILE"
+    with pytest.raises(WeightsError, match=rf"toy: not in the cache, and it cannot be downloaded; {by_hand}"):
+        resolve("toy")
+    (tmp_path / "renamed.safetensors").write_bytes(DATA)
+    assert import_file(tmp_path / "renamed.safetensors") == (toy, cached_path(toy))
+    assert resolve("toy") == cached_path(toy)
+    cached_path(toy).write_bytes(b"bit rot")
+    with pytest.raises(WeightsError, match="toy: the file in the cache is damaged"):
+        resolve("toy")
+
+
 def test_no_socket_is_opened_offline(tmp_path: Path) -> None:
     """FAULTS 29: importing and using what is there, under an audit hook that sees every socket."""
     (tmp_path / "weights").mkdir()

@@ -71,7 +71,7 @@ def find_files(root: Path, checkpoint: Path | None = None) -> RowFiles:
         checkpoint = next((place for place in choices if place.is_file()), None)
         if checkpoint is None:
             lines.append(
-                f"{choices[0]}\n      the model, sha256 {CHECKPOINT.expected}, from {CHECKPOINT.urls[0]}\n"
+                f"{choices[0]}\n      the model, sha256 {CHECKPOINT.expected}, from {CHECKPOINT.source_by_hand}\n"
                 f"      {CHECKPOINT.note}; or name it with --checkpoint FILE"
             )
     elif not checkpoint.is_file():

@@ -42,6 +42,7 @@ _DEEPEST_NESTING = 3  # a pickled dictionary can hold itself
 _BACKBONE_ROOT = re.compile(r"(conv[12]|bn[12]|layer1|transition[123]|stage[234])\.")
 _LAYOUT_ORDER: tuple[Layout, ...] = ("mmpose0", "hrnet", "mmpose1")  # the backbone's names do not tell 0.x from 1.x
 _SHOWN = 4
+_FILTER_DIMENSIONS = 4
 
 
 @dataclass(frozen=True)
@@ -237,13 +238,14 @@ def architecture_names(config: HRNetConfig) -> tuple[str, ...]:
     return tuple(name for name, known in ARCHITECTURES.items() if known == config)
 
 
-def save_model(path: str | Path, model: PoseNet, card: ModelCard) -> None:
+def save_model(path: str | Path, model: PoseNet, card: ModelCard, *, half: bool = False) -> None:
     """Writes a model as safetensors with its card in the metadata; the file is whole or absent.
 
     Args:
         path: The ``.safetensors`` file.
         model: On any device, in any floating precision; it is written as float32.
         card: Must describe this model.
+        half: Write the filters as float16, which halves the file; :func:`load_model` gives float32 again.
 
     Raises:
         ValueError: The card and the model disagree.
@@ -255,10 +257,10 @@ def save_model(path: str | Path, model: PoseNet, card: ModelCard) -> None:
             f"the card says {card.arch} with the keypoints of {card.skeleton}, the model is {model.config} with "
             f"{model.num_keypoints} keypoints"
         )
-    state = {
-        name: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype).contiguous()
-        for name, tensor in model.state_dict().items()
-    }
+    state = {name: tensor.detach().to("cpu").contiguous() for name, tensor in model.state_dict().items()}
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            state[name] = tensor.to(torch.float16 if half and tensor.ndim == _FILTER_DIMENSIONS else torch.float32)
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(state, temporary, metadata=card.to_metadata())
         _order_metadata(temporary)

@@ -95,18 +95,16 @@ def _from_cache(entry: RegistryEntry, offline: bool | None) -> Path:
 
     path = cached_path(entry)
     by_hand = (
-        f"get {entry.urls[0]}, put it at {printable_path(path)} (or run: wholepose models import FILE); "
+        f"get {entry.source_by_hand}, put it at {printable_path(path)} (or run: wholepose models import FILE); "
         f"sha256 {entry.expected}"
     )
-    if is_offline() if offline is None else offline:
+    if not entry.urls or (is_offline() if offline is None else offline):
+        why = "the network is switched off" if entry.urls else "it cannot be downloaded"
         if not path.is_file():
-            raise WeightsError(f"{entry.name}: not in the cache, and the network is switched off; {by_hand}")
+            raise WeightsError(f"{entry.name}: not in the cache, and {why}; {by_hand}")
         actual = sha256_of(path)
         if not actual.startswith(entry.sha256):
-            raise WeightsError(
-                f"{entry.name}: the file in the cache is damaged (sha256 {actual}), and the network is switched off; "
-                f"{by_hand}"
-            )
+            raise WeightsError(f"{entry.name}: the file in the cache is damaged (sha256 {actual}), and {why}; {by_hand}")
         return path
     try:
         return download(entry.urls, path, sha256=entry.sha256, size_bytes=entry.size_bytes)

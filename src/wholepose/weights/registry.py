@@ -26,7 +26,7 @@ class RegistryEntry:
     Attributes:
         name: Name by which it is asked for, such as ``"hrnet_w48_384x288.mmpose_halpe136"``.
         file_name: Name of the file as published; also its name in the cache.
-        urls: Where it is to be had, tried in this order.
+        urls: Where it is to be had, tried in this order; none where only wholepose's repository has it.
         sha256: The file's hash in lower-case hex digits, or as many of its first digits as are known, at least 8.
         size_bytes: Size of the file; None where it is not known.
         arch: Name of the architecture.
@@ -54,6 +54,11 @@ class RegistryEntry:
     training_data: tuple[str, ...]
     metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     note: str = ""
+
+    @property
+    def source_by_hand(self) -> str:
+        """Where a user gets the file without wholepose's help."""
+        return self.urls[0] if self.urls else f"weights/{self.file_name} from wholepose's repository"
 
     @property
     def expected(self) -> str:
