@@ -162,9 +162,7 @@ def test_graphs_answer_as_the_function_does(model, precision):
         found = runtime.predict(crops[:count], flip_test=True).keypoints
         batch = torch.from_numpy(crops[:count]).cuda()
         with torch.inference_mode():
-            same, expected = (
-                made._answer(batch, flip_test=True).cpu().numpy()[..., :2] for made in (runtime, exact)
-            )
+            same, expected = (made._answer(batch, flip_test=True).cpu().numpy()[..., :2] for made in (runtime, exact))
         if precision == "fp32":
             assert share_near(found, same) > 0.97
         else:

@@ -1,12 +1,12 @@
 """The table of known weights: complete, consistent, and honest about what is known of a hash."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from wholepose.skeletons import get_skeleton
-from wholepose.weights import REGISTRY, find_entry
-
+from wholepose.weights import REGISTRY, find_entry, read_card, sha256_of
 
 OWN = "large"
 
@@ -41,3 +41,15 @@ def test_known_files() -> None:
     assert REGISTRY["hrnet_w48_384x288.mmpose_coco17"].sha256 == "741844ba"
     assert len({entry.file_name for entry in REGISTRY.values()}) == len(REGISTRY)
     assert find_entry("nothing") is None
+
+
+def test_own_weights_lie_in_the_repository_and_are_what_the_table_says() -> None:
+    entry = REGISTRY[OWN]
+    path = Path(__file__).resolve().parents[2] / "weights" / entry.file_name
+    assert (sha256_of(path), path.stat().st_size) == (entry.sha256, entry.size_bytes)
+    card = read_card(path)
+    for name in ("arch", "skeleton", "input_size", "decode_kernel", "licence"):
+        assert getattr(card, name) == getattr(entry, name)
+    for name, value in entry.metrics.items():
+        assert card.metrics[name] == pytest.approx(value, abs=5e-4)
+    assert entry.source_by_hand == f"weights/{entry.file_name} from wholepose's repository"

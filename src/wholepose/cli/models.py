@@ -120,6 +120,8 @@ def _info(options: argparse.Namespace) -> int:
     if entry is not None:
         path = cached_path(entry)
         facts = dataclasses.asdict(entry)
+        if path.suffix == ".safetensors" and path.exists():  # a file of ours, whose card says more
+            facts |= dataclasses.asdict(read_card(path)) | {"name": entry.name}
         facts["sha256"] = entry.expected
         facts["path"] = printable_path(path)
         facts["in_cache"] = path.exists()

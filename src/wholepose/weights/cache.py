@@ -104,7 +104,9 @@ def _from_cache(entry: RegistryEntry, offline: bool | None) -> Path:
             raise WeightsError(f"{entry.name}: not in the cache, and {why}; {by_hand}")
         actual = sha256_of(path)
         if not actual.startswith(entry.sha256):
-            raise WeightsError(f"{entry.name}: the file in the cache is damaged (sha256 {actual}), and {why}; {by_hand}")
+            raise WeightsError(
+                f"{entry.name}: the file in the cache is damaged (sha256 {actual}), and {why}; {by_hand}"
+            )
         return path
     try:
         return download(entry.urls, path, sha256=entry.sha256, size_bytes=entry.size_bytes)

@@ -192,6 +192,22 @@ _ENTRIES = (
         ("ImageNet", "COCO-WholeBody v1"),
         {"coco_wholebody_v1_val/whole_ap": 0.582, "coco_wholebody_v1_val/whole_ar": 0.671},
     ),
+    RegistryEntry(
+        name="large",
+        file_name="hrnet_w32_large_f96_256x192.halpe136_large_v1.safetensors",
+        urls=(),
+        sha256="caa42ec8a14e3fc0c555f0b74a7401bb2f6eaa012df7f8c1de9dcde9670fb557",
+        size_bytes=56921056,
+        arch="hrnet_w32_large_f96",
+        skeleton="halpe136",
+        input_size=(256, 192),
+        decode_kernel=11,
+        licence="research and private use: trained on photos of others, some for non-commercial research only",
+        source="docs/models.md",
+        training_data=("as the embedded model's",),
+        metrics={"coco/AP": 0.362, "lsp/pck_torso_0.2": 0.797},
+        note="Slower than the embedded model, and better",
+    ),
 )
 
 REGISTRY: Mapping[str, RegistryEntry] = {entry.name: entry for entry in _ENTRIES}
