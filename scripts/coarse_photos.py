@@ -8,9 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
 import torch
-from pose_photos import Labelled, read_photos
+from pose_photos import Labelled, read_photos, shrunk
 from pose_samples import packed
 from train_pose import pck
 
@@ -23,7 +22,7 @@ CASES = ((None, None), (100, None), (70, None), (50, None), (35, None), (70, 50)
 def coarser(person: Labelled, longest: int, quality: int | None) -> Labelled:
     """The person in a smaller photo."""
     factor = min(1.0, longest / (person.box[2:] - person.box[:2]).max())
-    photo = cv2.resize(person.photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    photo = shrunk(person.photo, factor)
     if quality is not None:
         photo = packed(photo, quality)
     return Labelled(photo, person.keypoints * factor, person.labelled, person.box * factor)
@@ -38,7 +37,7 @@ def main() -> None:
     _, people = read_photos(options.data / "lsp")
     for longest, quality in CASES:
         shown = people if longest is None else [coarser(person, longest, quality) for person in people]
-        right = pck(model.eval(), shown, card.input_size, torch.device("cpu"))
+        right = pck(model, shown, card.input_size, torch.device("cpu"))
         print(f"{longest or 'as it is':>8} px  JPEG {quality or '-':>2}  PCK 0.2 torso {right:.3f}", flush=True)
 
 

@@ -112,7 +112,7 @@ def main() -> None:
     pictures = normalize(crops)
     new = grow(old, options.arch, pictures)
     with torch.inference_mode():
-        change = (new.eval()(pictures) - old.eval()(pictures)).abs().max().item()
+        change = (new.eval()(pictures) - old(pictures)).abs().max().item()
     save_model(options.new, new, dataclasses.replace(card, arch=options.arch))
     print(f"{options.new}: {options.arch}, heatmaps changed by {change:.1e} at most")
 

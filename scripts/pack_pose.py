@@ -135,29 +135,27 @@ def read_packs(stage: str, folder: Path) -> Material:
     paths = sorted(folder.glob("*.npz"))
     if not paths:
         raise SystemExit(f"{folder}: holds no packs; scripts/pack_pose.py writes them")
-    material = Material()
+    clean = stage == "clean"
+    material = Material(backgrounds=clouds() if clean else [])
     with ThreadPoolExecutor() as pool:
         for path in paths:
             pack = np.load(path, allow_pickle=False)
             pictures = list(pool.map(_decoded, np.split(pack["pictures"], np.cumsum(pack["lengths"])[:-1])))
-            _read_people(material, pack, pictures, stage)
-            if stage == "default":
-                for picture, kind in zip(pictures, pack["kinds"], strict=True):
-                    if kind:
-                        getattr(material, kind).append(picture)
-    if stage == "clean":
-        material.held_out, material.backgrounds = [], clouds()
+            _read_people(material, pack, pictures, clean)
+            for picture, kind in zip(pictures, pack["kinds"], strict=True):
+                if kind and not clean:
+                    getattr(material, kind).append(picture)
     return material
 
 
-def _read_people(material: Material, pack: np.lib.npyio.NpzFile, pictures: list[np.ndarray], stage: str) -> None:
+def _read_people(material: Material, pack: np.lib.npyio.NpzFile, pictures: list[np.ndarray], clean: bool) -> None:
     names = pack["sets"].tolist()
     keypoints = pack["keypoints"].astype(np.float32)
     keypoints = np.where(keypoints == NOWHERE, np.inf, keypoints / EIGHTHS).astype(np.float32)
     rows = zip(pack["of"], keypoints, pack["labelled"], pack["boxes"], pack["member"], strict=True)
     for picture, points, labelled, box, member in rows:
         sets = {name for name, yes in zip(names, member, strict=True) if yes}
-        if stage == "clean" and "clean" not in sets:
+        if clean and "clean" not in sets:
             continue
         person = Labelled(pictures[picture], points, labelled, box)
         for name in sets - {"clean"}:

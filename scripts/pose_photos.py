@@ -60,6 +60,11 @@ def read_rgb(path: Path) -> np.ndarray:
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
 
+def shrunk(picture: np.ndarray, factor: float) -> np.ndarray:
+    """The picture (H, W, C) uint8 with sides `factor` times as long; from 1 on, as it is."""
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else picture
+
+
 def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
     """People of a set of labelled photos, and those of them that are held out."""
     document = json.loads((folder / "train.json").read_text(encoding="utf-8"))
@@ -79,8 +84,7 @@ def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
     for image_id, people in rows.items():
         photo = read_rgb(folder / files[image_id])
         factor = min(1.0, LONGEST_PX / max((box[2:] - box[:2]).max() for _, box in people))
-        if factor < 1:
-            photo = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        photo = shrunk(photo, factor)
         for keypoints, box in people:
             person = Labelled(photo, keypoints[:, :2] * factor, keypoints[:, 2] > 0, box * factor)
             (left if image_id in held_out else kept).append(person)
@@ -142,12 +146,10 @@ def read_street(folder: Path) -> tuple[list[np.ndarray], list[Labelled]]:
         x, y, width, height = (round(value) for value in row["bbox"])
         photo = read_rgb(folder / files[row["image_id"]])
         whole = np.dstack([photo, run_length_mask(row["segmentation"])])[y : y + height, x : x + width]
-        factor = min(1.0, 256 / height)
-        figures.append(cv2.resize(whole, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))
+        figures.append(shrunk(whole, 256 / height))
         factor = min(1.0, LONGEST_PX / max(width, height))
-        photo = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         box = np.array([x, y, x + width, y + height]) * factor
-        people.append(Labelled(photo, np.zeros((136, 2), np.float32), np.zeros(136, bool), box))
+        people.append(Labelled(shrunk(photo, factor), np.zeros((136, 2), np.float32), np.zeros(136, bool), box))
     return figures, people
 
 

@@ -45,7 +45,7 @@ from wholepose.outputs import atomic_path
 from wholepose.weights import ModelCard
 
 
-class Stage(NamedTuple):
+class Phase(NamedTuple):
     """A part of the training time: size of crops, sigma of targets in cells, crops a batch."""
 
     size: tuple[int, int]
@@ -53,7 +53,7 @@ class Stage(NamedTuple):
     count: int
 
 
-SMALL, LARGE = Stage((128, 96), 1.5, 32), Stage((256, 192), 2.0, 16)
+SMALL, LARGE = Phase((128, 96), 1.5, 32), Phase((256, 192), 2.0, 16)
 LIMBS = list(range(5, 17))
 OUTER = ("head.", "backbone.conv1.")
 RATES = {"filters": 0.02, "others": 1.5e-3}
@@ -66,7 +66,8 @@ TAUGHT, TAUGHT_ALONE = 0.5, 0.15
 KERNEL = 11
 SAVE_S = 480
 """Between checkpoints."""
-REPORT_S = {"cpu": 60, "cuda": 15}
+REPORT_S = {"cpu": 60}
+"""Between lines of the log, by device; 15 on all others."""
 SYNTHETIC = "synthetic people of wholepose (clean looks)"
 SYNTHETIC_HANDS = "synthetic hands of wholepose in poses of Ge et al. 2019 (non-commercial), skins as of MakeHuman"
 DATA = {
@@ -133,9 +134,9 @@ class Run:
         for network in (self.model, self.average):
             network.to(device, memory_format=torch.channels_last)
         self.average.eval()
-        self.teacher = load_model(options.teacher)[0].eval().to(device) if options.teacher else None
+        self.teacher = load_model(options.teacher)[0] if options.teacher else None
         if self.teacher is not None:
-            self.teacher.requires_grad_(False).to(memory_format=torch.channels_last)
+            self.teacher.to(device, memory_format=torch.channels_last)
         filters, others = split_parameters(self.model, OUTER)
         self.filters = Muon(filters, lr=RATES["filters"])
         self.others = torch.optim.AdamW(others, lr=RATES["others"], weight_decay=1e-2)
@@ -301,12 +302,12 @@ def train(together: Together, options: argparse.Namespace) -> None:
                 note(held_out_pck=round(pck(run.average, material.held_out, size, device), 4))
             run.save()
 
-    def plan(done: float) -> Stage:
+    def plan(done: float) -> Phase:
         """What is learnt from at some part of the run; the crops to come are made accordingly."""
         size, sigma, count = SMALL if done < options.small else LARGE
-        stage = Stage(size, sigma, options.batch or count)
-        samples.want(size, stage.count, STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done)
-        return stage
+        phase = Phase(size, sigma, options.batch or count)
+        samples.want(size, phase.count, STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done)
+        return phase
 
     note(people={name: len(people) for name, people in material.people.items()}, held_out=len(material.held_out))
     plan(progress.elapsed_s / 60 / options.minutes)
@@ -324,7 +325,7 @@ def train(together: Together, options: argparse.Namespace) -> None:
         loss = run.learn(batch, sigma, rate)
         running = loss if running is None else running.lerp(loss, 0.02)
         progress.elapsed_s = before + time.monotonic() - started
-        if time.monotonic() - reported > REPORT_S[device.type]:
+        if time.monotonic() - reported > REPORT_S.get(device.type, 15):
             reported = time.monotonic()
             note(size=size, loss=round(running.item(), 3))
         if time.monotonic() - saved > SAVE_S:

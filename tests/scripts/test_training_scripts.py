@@ -74,7 +74,10 @@ def test_scaled_scores_say_how_often_they_are_right():
     np.testing.assert_array_equal(after[:, ~face], before[:, ~face])
 
 
-def narrow_network(pictures):
+def grown(arch, pictures):
+    """A network with statistics of its own, and that network grown, which answers alike."""
+    from grow_pose import grow
+
     from wholepose.models.posenet import build_model
 
     torch.manual_seed(0)
@@ -82,19 +85,17 @@ def narrow_network(pictures):
     for module in old.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight)
-    old.train()(pictures)  # for statistics of its own
-    return old
-
-
-def test_a_deeper_network_answers_as_before_and_learns_in_every_new_layer():
-    from grow_pose import grow
-
-    pictures = torch.randn(4, 3, 64, 64)
-    old = narrow_network(pictures)
-    new = grow(old, "hrnet_w32_large_f96", pictures)
+    old.train()(pictures)
+    new = grow(old, arch, pictures)
     with torch.inference_mode():
         before, after = old.eval()(pictures), new.eval()(pictures)
     np.testing.assert_allclose(after.numpy(), before.numpy(), atol=1e-4 * before.abs().max())
+    return old, new
+
+
+def test_a_deeper_network_answers_as_before_and_learns_in_every_new_layer():
+    pictures = torch.randn(4, 3, 64, 64)
+    _, new = grown("hrnet_w32_large_f96", pictures)
     new(pictures).square().mean().backward()
     stage = new.backbone.stage4
     assert len(stage) == 3
@@ -112,11 +113,7 @@ def test_a_wider_network_answers_as_before_and_can_learn_more():
     from grow_pose import grow
 
     pictures = torch.randn(4, 3, 64, 64)
-    old = narrow_network(pictures)
-    new = grow(old, "hrnet_w32_slim_f96", pictures)
-    with torch.inference_mode():
-        before, after = old.eval()(pictures), new.eval()(pictures)
-    np.testing.assert_allclose(after.numpy(), before.numpy(), atol=1e-4 * before.abs().max())
+    old, new = grown("hrnet_w32_slim_f96", pictures)
     new(pictures).square().mean().backward()
     block = new.backbone.stage3[0].branches[0][0]
     gradient = block.conv1.weight.grad

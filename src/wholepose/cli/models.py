@@ -94,7 +94,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _card_or_none(read_card: Any, path: Any) -> Any:
-    """Returns the card of an embedded model; the person detector's is of another kind."""
+    """Returns a model's card; None for the person detector's, which is of another kind, and for files without one."""
     from wholepose.errors import WeightsError
 
     try:
@@ -120,8 +120,9 @@ def _info(options: argparse.Namespace) -> int:
     if entry is not None:
         path = cached_path(entry)
         facts = dataclasses.asdict(entry)
-        if path.suffix == ".safetensors" and path.exists():  # a file of ours, whose card says more
-            facts |= dataclasses.asdict(read_card(path)) | {"name": entry.name}
+        card = _card_or_none(read_card, path)
+        if card is not None:  # a file of ours, whose card says more
+            facts |= dataclasses.asdict(card) | {"name": entry.name}
         facts["sha256"] = entry.expected
         facts["path"] = printable_path(path)
         facts["in_cache"] = path.exists()
