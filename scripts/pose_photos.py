@@ -24,18 +24,31 @@ SMALLEST_ZOOMED_PX = 14
 LOWER = [*range(11, 17), *range(19, 26)]  # hips, legs, feet
 NOT_SHOWN = {"face68": [7, 8, *LOWER], "hand21": [*LOWER, *HALPE136.parts["right_hand"]]}
 """Keypoints that are in no photo of a set: faces with shoulders at most, one left hand each."""
+FACE = HALPE136.parts["face"][0]
+WITHIN_FACES = {0: [FACE + 30], 1: [*range(FACE + 42, FACE + 48)], 2: [*range(FACE + 36, FACE + 42)]}
+"""Nose and eyes of the body by the points of the face they are the mean of."""
 SMALLEST_DRAWN_PX = 90
 """A person of a drawn scene must be this high, or this wide, to be learnt from."""
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A person in a photo: keypoints (136, 2) and box (4,) xyxy in its pixels, labelled (136,) bool."""
+    """A person in a photo: keypoints (136, 2) and box (4,) xyxy in its pixels, labelled (136,) bool.
+
+    `told` (136,) float32 weighs keypoints that are not labelled, but told by a network; None if none are.
+    """
 
     photo: np.ndarray
     keypoints: np.ndarray
     labelled: np.ndarray
     box: np.ndarray
+    told: np.ndarray | None = None
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(136,) float32: how much is to be learnt of each keypoint."""
+        labelled = self.labelled.astype(np.float32)
+        return labelled if self.told is None else labelled + self.told
 
 
 @dataclass(eq=False)
@@ -90,6 +103,9 @@ def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
             (left if image_id in held_out else kept).append(person)
     for person in kept if folder.name in NOT_SHOWN else ():
         person.keypoints[NOT_SHOWN[folder.name]], person.labelled[NOT_SHOWN[folder.name]] = np.inf, True
+    for person in kept if folder.name == "face68" else ():
+        for keypoint, points in WITHIN_FACES.items():
+            person.keypoints[keypoint], person.labelled[keypoint] = person.keypoints[points].mean(0), True
     return kept, left
 
 

@@ -5,6 +5,7 @@ Sets that label only some keypoints are mixed: what a set does not label weighs 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import cv2
@@ -20,9 +21,9 @@ ZOOMED_SHARES = dict.fromkeys(ZOOMED, 0.04)
 SHARES = {
     "clean": {"body": 0.6, "face": 0.1, "left_hand": 0.08, "right_hand": 0.08, **ZOOMED_SHARES, "nobody": 0.02},
     "default": {
-        "lspet": 0.2,
+        "lspet": 0.22,
         "lsp": 0.05,
-        "coco": 0.16,
+        "coco": 0.14,
         "studio": 0.02,
         "face68": 0.06,
         "hand21": 0.11,
@@ -32,7 +33,7 @@ SHARES = {
         "left_hand": 0.05,
         "right_hand": 0.05,
         **ZOOMED_SHARES,
-        "street": 0.08,
+        "street": 0.1,
         "nobody": 0.02,
     },
 }
@@ -97,7 +98,7 @@ def augmented(
         crop = cv2.warpAffine(photo, matrix, (size[1], size[0]))
     known = np.isfinite(keypoints).all(1, keepdims=True)
     placed = np.where(known, transform_points(np.where(known, keypoints, 0), matrix), np.inf)
-    return crop, placed, person.labelled.astype(np.float32)
+    return crop, placed, person.weights
 
 
 def cut_off(person: Labelled, rng: np.random.Generator) -> Labelled:
@@ -122,7 +123,9 @@ def cut_off(person: Labelled, rng: np.random.Generator) -> Labelled:
     box[axis::2] = np.clip(box[axis::2] - start, 0, end - start)
     gone = (keypoints[:, axis] < 0) | (keypoints[:, axis] >= end - start)
     keypoints[gone] = np.inf
-    return Labelled(photo, keypoints, person.labelled, box) if box[axis + 2] - box[axis] >= 8 else person
+    if box[axis + 2] - box[axis] < 8:
+        return person
+    return dataclasses.replace(person, photo=photo, keypoints=keypoints, box=box)
 
 
 def beside(crop: np.ndarray, figure: np.ndarray, rng: np.random.Generator) -> np.ndarray:

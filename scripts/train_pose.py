@@ -10,8 +10,9 @@
 The clean stage sees synthetic people alone; the default one goes on from it with labelled photos. The first part of the
 time goes to small crops, the rest to crops of the size that predicts; the learning rate falls evenly to nothing over
 the whole time. A run that is interrupted (Ctrl+C, SIGTERM) keeps what it has learnt, and the same command goes on with
-it. What lies outside a crop is learnt as nowhere. With --teacher, a larger network tells of keypoints too: half of what
-is learnt of those that are labelled, all of the rest.
+it. What lies outside a crop is learnt as nowhere. With --teacher, a trained network is asked first, with the flip test,
+where the keypoints are that sets of whole people do not label. A network that has been trained goes on in about half
+the time a step with --fixed-norms.
 """
 
 from __future__ import annotations
@@ -28,17 +29,19 @@ import cv2
 import numpy as np
 import torch
 from averaging import follow
+from fixed_norms import fix_norms
 from machine import has_fast_bf16
 from muon import Muon, split_parameters
 from pack_pose import read_packs
-from pose_photos import Labelled, read_material
+from pose_photos import Labelled, Material, read_material
 from pose_samples import SHARES, Samples
+from telling import heed_told, write_told
 from together import Together, run_together
 from torch.utils.data import DataLoader
 
 from wholepose.geometry import crop_image, crop_matrices, crop_regions, transform_points
 from wholepose.heatmaps import decode
-from wholepose.models.checkpoints import load_checkpoint, load_model, save_model
+from wholepose.models.checkpoints import load_checkpoint, save_model
 from wholepose.models.decode import normalize
 from wholepose.models.posenet import ARCHITECTURES, PoseNet, build_model
 from wholepose.outputs import atomic_path
@@ -61,9 +64,9 @@ STRENGTHS = (1.0, 0.55)
 """How much crops are varied at the beginning and at the end: small networks have no time to overfit here."""
 ABSENT = 0.25
 """Weight of a keypoint that is not in the crop against one that is."""
-TAUGHT, TAUGHT_ALONE = 0.5, 0.15
-"""Weight of a teacher's word on a keypoint that is labelled, of both together, and on one that is not."""
 KERNEL = 11
+TOLD = "told.npz"
+"""What the teacher told, in the folder of the run."""
 SAVE_S = 480
 """Between checkpoints."""
 REPORT_S = {"cpu": 60}
@@ -134,9 +137,8 @@ class Run:
         for network in (self.model, self.average):
             network.to(device, memory_format=torch.channels_last)
         self.average.eval()
-        self.teacher = load_model(options.teacher)[0] if options.teacher else None
-        if self.teacher is not None:
-            self.teacher.to(device, memory_format=torch.channels_last)
+        if options.fixed_norms:
+            fix_norms(self.model)
         filters, others = split_parameters(self.model, OUTER)
         self.filters = Muon(filters, lr=RATES["filters"])
         self.others = torch.optim.AdamW(others, lr=RATES["others"], weight_decay=1e-2)
@@ -181,13 +183,7 @@ class Run:
         pictures = normalize(crops)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_fast_bf16(self.device)):
             heatmaps = self.model(pictures).float()
-            errors = (heatmaps - targets).square().mean((2, 3)) * weight
-            if self.teacher is not None:
-                with torch.no_grad():
-                    told = self.teacher(pictures).float()
-                trust = torch.where(weight > 0, TAUGHT * weight, TAUGHT_ALONE)
-                errors = (1 - TAUGHT) * errors + trust * (heatmaps - told).square().mean((2, 3))
-                weight = (1 - TAUGHT) * weight + trust
+        errors = (heatmaps - targets).square().mean((2, 3)) * weight
         loss = 1000 * (errors.sum(1) / weight.sum(1).clamp(min=1) ** 0.75).mean()
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -208,11 +204,12 @@ def targets_of(points: torch.Tensor, weights: torch.Tensor, size: tuple[int, int
     height, width = size[0] // 4, size[1] // 4
     cells = points / 4
     device = points.device
-    x = torch.exp(-((torch.arange(width, device=device) - cells[..., 0, None]) ** 2) / (2 * sigma**2))
-    y = torch.exp(-((torch.arange(height, device=device) - cells[..., 1, None]) ** 2) / (2 * sigma**2))
+    x = torch.exp(-((torch.arange(width, device=device)[:, None] - cells[:, None, :, 0]) ** 2) / (2 * sigma**2))
+    y = torch.exp(-((torch.arange(height, device=device)[:, None] - cells[:, None, :, 1]) ** 2) / (2 * sigma**2))
     edge = torch.tensor([width, height], device=device) + sigma
     inside = ((cells > -sigma) & (cells < edge)).all(-1)
-    return y[..., None] * x[..., None, :], weights * torch.where(inside, 1.0, ABSENT)
+    targets = (y[:, :, None] * x[:, None]).permute(0, 3, 1, 2)  # keypoints innermost in memory, as heatmaps come
+    return targets, weights * torch.where(inside, 1.0, ABSENT)
 
 
 @torch.inference_mode()
@@ -251,13 +248,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--arch", choices=list(ARCHITECTURES), default="hrnet_w32_mid_f96")
     parser.add_argument("--init", type=Path, help="weights to start from")
-    parser.add_argument("--teacher", type=Path, help="weights of a network whose heatmaps are learnt too")
+    parser.add_argument("--fixed-norms", action="store_true", help="keep the statistics of the norms of --init")
+    parser.add_argument("--teacher", type=Path, help="a model that tells what labels do not")
     parser.add_argument("--batch", type=int, help="crops a step and process; default: 32 small ones, 16 of full size")
     parser.add_argument("--workers", type=int, default=0, help="processes that make crops beside training")
     parser.add_argument("--processes", type=int, default=1, help="of one thread each, that share the work")
     parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads of a process alone; all cores when 0")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    if options.fixed_norms and options.init is None:
+        parser.error("--fixed-norms needs --init: new weights have no statistics to keep")
     if options.packs is None and not options.crops:
         parser.error("--crops or --packs is needed: synthetic people are in every stage")
     if options.packs is None and options.stage == "default" and options.data is None:
@@ -265,7 +265,16 @@ def main() -> None:
     options.run.mkdir(parents=True, exist_ok=True)
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.teacher and not (options.run / TOLD).exists():
+        write_told(read(options), options.teacher, torch.device(options.device), options.run / TOLD)
     run_together(options.processes, train, options)
+
+
+def read(options: argparse.Namespace) -> Material:
+    """All there is to learn from, as labelled."""
+    if options.packs:
+        return read_packs(options.stage, options.packs)
+    return read_material(options.stage, options.data, options.crops, options.scenes)
 
 
 def train(together: Together, options: argparse.Namespace) -> None:
@@ -275,12 +284,10 @@ def train(together: Together, options: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)
     torch.backends.cudnn.benchmark = True
     cv2.setNumThreads(1)
-    if options.packs:
-        material = read_packs(options.stage, options.packs)
+    material, shares = read(options), dict(SHARES[options.stage])
+    if options.teacher:
+        heed_told(material, options.run / TOLD)
     else:
-        material = read_material(options.stage, options.data, options.crops, options.scenes)
-    shares = dict(SHARES[options.stage])
-    if not options.teacher:
         shares.pop("street", None)
     run = Run(options, device, together)
     run.model.train()

@@ -142,30 +142,141 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(packs, tmp_path, workers):
     assert (card.arch, model.num_keypoints) == ("hrnet_w16_slim", 136)
 
 
-def test_a_teacher_is_heeded_where_labels_are_silent(packs, tmp_path):
-    """A crop without labels teaches nothing without a teacher, and with one what the teacher says."""
-    import argparse
+@pytest.fixture
+def teacher(tmp_path):
+    """A network that sees every keypoint in the middle of the crop, rather surely."""
+    from wholepose.models.checkpoints import save_model
+    from wholepose.models.posenet import build_model
+    from wholepose.weights import ModelCard
 
-    from together import Together
-    from train_pose import Run
+    torch.manual_seed(0)
+    model = build_model("hrnet_w16_slim", 136)
+    torch.nn.init.zeros_(model.head.final_layer.weight)
+    torch.nn.init.constant_(model.head.final_layer.bias, 0.8)
+    card = ModelCard(name="tiny", arch="hrnet_w16_slim", skeleton="halpe136", input_size=(64, 64), decode_kernel=11)
+    save_model(tmp_path / "teacher.safetensors", model, card)
+    return tmp_path / "teacher.safetensors"
 
-    taught = []
-    for number in range(2):
-        torch.manual_seed(number)
-        options = argparse.Namespace(run=tmp_path / str(number), stage="default", arch="hrnet_w16_slim", init=None)
-        options.run.mkdir()
-        options.teacher = None
-        if number:
-            torch.nn.init.constant_(taught[0].model.head.final_layer.bias, 3.0)
-            taught[0].average.load_state_dict(taught[0].model.state_dict())
-            taught[0].save()
-            options.teacher = tmp_path / "0" / "average.safetensors"
-        taught.append(Run(options, torch.device("cpu"), Together()))
-    batch = (torch.zeros(2, 64, 64, 3, dtype=torch.uint8), torch.zeros(2, 136, 2), torch.zeros(2, 136))
-    losses = []
-    for run in taught:
-        run.model.train()
-        losses.append([run.learn(batch, 1.5, 1.0).item() for _ in range(5)])
-    assert losses[0] == [0.0] * 5
-    assert losses[1][4] < losses[1][0]
-    assert taught[1].model.head.final_layer.bias.min() > 0
+
+def test_a_teacher_tells_what_a_set_does_not_label(material, teacher, tmp_path):
+    from telling import HANDS, WEIGHT, heed_told, write_told
+
+    before = dict(material.people)
+    write_told(material, teacher, torch.device("cpu"), tmp_path / "told.npz")
+    heed_told(material, tmp_path / "told.npz")
+    assert material.people["body"] is before["body"]  # everything is known of drawn people
+    silent = np.arange(136) >= 17
+    silent[HANDS] = False
+    for old, new in zip(before["lspet"], material.people["lspet"], strict=True):
+        np.testing.assert_array_equal(new.weights[:17], 1)
+        np.testing.assert_allclose(new.weights[silent], WEIGHT * 0.8, rtol=1e-2)
+        np.testing.assert_array_equal(new.weights[HANDS], 0)
+        np.testing.assert_array_equal(new.labelled, old.labelled)
+        assert (new.keypoints[silent] != old.keypoints[silent]).any(1).all()
+    for old, new in zip(before["coco"], material.people["coco"], strict=True):
+        np.testing.assert_array_equal(new.keypoints[:26], old.keypoints[:26])  # good labels stay, feet nowhere too
+        assert new.weights[26:94].min() > 0.3
+
+
+def test_rough_labels_are_moved_halfway_to_a_teacher_who_is_near(material, tmp_path):
+    from telling import heed_told
+
+    person = material.people["lspet"][0]
+    told, scores = np.zeros((6, 136, 2), np.float32), np.full((6, 136), 0.9, np.float32)
+    told[0] = person.keypoints + np.array([6, 7])  # less than a twentieth of the box's longer side
+    told[0, 1] += 2
+    scores[0, 2] = 0.1
+    np.savez(
+        tmp_path / "told.npz",
+        lspet_keypoints=told,
+        lspet_scores=scores,
+        coco_keypoints=told[:2],
+        coco_scores=0 * scores[:2],
+    )
+    heed_told(material, tmp_path / "told.npz")
+    moved = material.people["lspet"][0].keypoints - person.keypoints
+    np.testing.assert_allclose(moved[[0, 1, 2, 3]], [[3, 3.5], [0, 0], [0, 0], [3, 3.5]], atol=1e-4)
+
+
+def test_what_was_told_of_others_is_refused(material, tmp_path):
+    from telling import heed_told
+
+    path = tmp_path / "told.npz"
+    np.savez(path, lspet_keypoints=np.zeros((5, 136, 2)), lspet_scores=np.zeros((5, 136)))
+    with pytest.raises(SystemExit, match="was asked about other people of lspet; delete it"):
+        heed_told(material, path)
+
+
+def test_a_run_with_a_teacher_and_fixed_norms(packs, teacher, tmp_path):
+    from wholepose.models.checkpoints import load_model
+
+    run = tmp_path / "run"
+    more = ("--minutes", "0.05", "--init", str(teacher), "--teacher", str(teacher), "--fixed-norms")
+    subprocess.run(command(packs, run, *more), check=True, timeout=200)
+    assert (run / "told.npz").exists()
+    assert lines_of(run)[-1]["step"] >= 1
+    before, after = (load_model(path)[0].state_dict() for path in (teacher, run / "average.safetensors"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert "backbone.stage3.0.branches.0.0.conv1.weight" in changed
+    assert not {name for name in changed if "running" in name or "num_batches" in name}
+
+
+def test_fixed_norms_need_weights_to_start_from(packs, tmp_path):
+    done = subprocess.run(
+        command(packs, tmp_path / "run", "--minutes", "1", "--fixed-norms"), capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 2
+    assert "--fixed-norms needs --init" in done.stderr
+
+
+def test_fixed_norms_answer_and_learn_as_norms_in_evaluation_mode():
+    import copy
+
+    from fixed_norms import fix_norms
+
+    from wholepose.models.posenet import build_model
+
+    torch.manual_seed(0)
+    usual = build_model("hrnet_w16_slim", 136).eval()
+    for module in usual.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.1)
+    fixed = copy.deepcopy(usual)
+    fix_norms(fixed)
+    fixed.train()
+    assert fixed.state_dict().keys() == usual.state_dict().keys()
+    pictures = torch.randn(2, 3, 64, 64)
+    answers = [network(pictures) for network in (usual, fixed)]
+    torch.testing.assert_close(answers[1], answers[0], rtol=1e-3, atol=1e-4)
+    for answer in answers:
+        answer.square().mean().backward()
+    for (name, one), other in zip(usual.named_parameters(), fixed.parameters(), strict=True):
+        scale = one.grad.abs().max()
+        assert (one.grad - other.grad).abs().max() <= 1e-3 * scale + 1e-9, name
+
+
+def test_eyes_and_nose_of_the_face_set_are_those_of_its_points(tmp_path):
+    import cv2
+    from pose_photos import read_photos
+
+    from wholepose.skeletons import HALPE136
+
+    folder = tmp_path / "face68"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.jpg"), np.full((200, 200, 3), 90, np.uint8))
+    keypoints = np.zeros((136, 3))
+    keypoints[26:94] = np.column_stack([50 + np.arange(68), 150 - np.arange(68), np.full(68, 2)])
+    person = {"image_id": 1, "bbox": [40, 70, 90, 90], "keypoints": keypoints.ravel().tolist()}
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [person],
+        "categories": [{"keypoints": list(HALPE136.keypoint_names)}],
+    }
+    (folder / "train.json").write_text(json.dumps(document))
+    (face,), _ = read_photos(folder)
+    np.testing.assert_allclose(face.keypoints[[0, 1, 2]], [[80, 120], [94.5, 105.5], [88.5, 111.5]])
+    assert face.labelled[:3].all()
+    assert not face.labelled[3:7].any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
@@ -24,13 +25,20 @@ def fold_batch_norms(model: PoseNet) -> PoseNet:
         A model with ``nn.Identity`` where the batch norms were.
     """
     folded = copy.deepcopy(model).eval()
-    for module in list(folded.modules()):
-        children = list(module.named_children())
-        for (conv_name, conv), (norm_name, norm) in pairwise(children):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, conv_name, _folded(conv, norm))
-                setattr(module, norm_name, nn.Identity())
+    for module, (conv_name, conv), (norm_name, norm) in list(normed_convolutions(folded)):
+        setattr(module, conv_name, _folded(conv, norm))
+        setattr(module, norm_name, nn.Identity())
     return folded.requires_grad_(False)
+
+
+def normed_convolutions(
+    model: nn.Module,
+) -> Iterator[tuple[nn.Module, tuple[str, nn.Conv2d], tuple[str, nn.BatchNorm2d]]]:
+    """Yields each convolution that a batch norm follows, and that norm, with names, and the module they are in."""
+    for module in model.modules():
+        for (conv_name, conv), (norm_name, norm) in pairwise(module.named_children()):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                yield module, (conv_name, conv), (norm_name, norm)
 
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
