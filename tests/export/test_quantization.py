@@ -14,7 +14,8 @@ from wholepose.cli.main import main  # noqa: E402
 from wholepose.errors import ConfigError, WeightsError  # noqa: E402
 from wholepose.export.exporter import export_onnx, halve_onnx  # noqa: E402
 from wholepose.export.pictures import draw_pictures  # noqa: E402
-from wholepose.export.quantization import quantize_onnx, widen_weights  # noqa: E402
+from wholepose.export.quantization import quantize_onnx  # noqa: E402
+from wholepose.export.stored_weights import byte_weights, widen_weights  # noqa: E402
 from wholepose.models.checkpoints import save_model  # noqa: E402
 from wholepose.models.posenet import build_model  # noqa: E402
 from wholepose.runtimes import load_runtime  # noqa: E402
@@ -98,6 +99,26 @@ def test_half_weights_are_widened_first(folder, crops, tmp_path):
     assert not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in widened.graph.initializer)
     onnx.checker.check_model(widened, full_check=True)
     report = quantize_onnx(folder / "half.onnx", tmp_path / "x.onnx", crops, max_change_px=1000)
+    assert report.size_bytes < 0.4 * (folder / "full.onnx").stat().st_size
+
+
+def test_byte_weights_are_widened_first(folder, crops, tmp_path):
+    """Their values come back, and the quantisation starts from those."""
+    full = onnx.load(folder / "full.onnx")
+    onnx.save(byte_weights(full), tmp_path / "byte.onnx")
+    widened = widen_weights(onnx.load(tmp_path / "byte.onnx"))
+    onnx.checker.check_model(widened, full_check=True)
+    arrays = [
+        {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        for model in (full, widened)
+    ]
+    assert arrays[1].keys() == arrays[0].keys()
+    assert {array.dtype for array in arrays[1].values()} == {array.dtype for array in arrays[0].values()}
+    for name, before in arrays[0].items():
+        if before.ndim == 4:
+            largest = np.abs(before).max(axis=(1, 2, 3), keepdims=True)
+            assert (np.abs(arrays[1][name] - before) <= largest / 253).all()
+    report = quantize_onnx(tmp_path / "byte.onnx", tmp_path / "x.onnx", crops, max_change_px=1000)
     assert report.size_bytes < 0.4 * (folder / "full.onnx").stat().st_size
 
 

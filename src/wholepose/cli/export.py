@@ -136,7 +136,7 @@ def _export(path: Path, options: argparse.Namespace, out: Path) -> ExportReport:
         out,
         flip_test=options.flip_test,
         raw=options.raw,
-        half_weights=options.half_weights,
+        weights="half" if options.half_weights else "full",
     )
 
 

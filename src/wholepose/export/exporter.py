@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -14,9 +15,9 @@ from wholepose.errors import WeightsError
 from wholepose.export.change import KeypointChange, check_change, keypoint_change
 from wholepose.export.decoding import HeatmapShape, add_decode
 from wholepose.export.graph import GraphBuilder
-from wholepose.export.half_weights import halve_weights
 from wholepose.export.network import add_network, add_network_with_flip_test
 from wholepose.export.pictures import draw_pictures
+from wholepose.export.stored_weights import StoredWeights, byte_weights, halve_weights
 from wholepose.export.verification import (
     MAX_DIFFERENCE_PX,
     MAX_SCORE_DIFFERENCE,
@@ -37,6 +38,8 @@ from wholepose.weights.onnx_file import check_onnx_file
 OUTPUTS_KEY = "outputs"
 """Key in the file's metadata that says ``"keypoints"`` or ``"heatmaps"``."""
 
+MAX_ROUNDING_PX = {"half": MAX_DIFFERENCE_PX, "byte": 0.25}
+"""Half of the keypoints may move by this much, crop pixels, before rounded weights are refused."""
 
 _PICTURES = 8
 """By which the effect of rounding is measured."""
@@ -49,7 +52,7 @@ class ExportReport:
     Attributes:
         path: The file.
         size_bytes: Its size.
-        comparison: How far it is from PyTorch; with half weights, how far it was before they were rounded.
+        comparison: How far it is from PyTorch; with smaller weights, how far it was before they were rounded.
         rounding: What rounding the weights changed on drawn pictures; None where they were not rounded.
     """
 
@@ -66,7 +69,7 @@ def export_onnx(
     *,
     flip_test: bool = False,
     raw: bool = False,
-    half_weights: bool = False,
+    weights: StoredWeights = "full",
 ) -> ExportReport:
     """Writes a model as one ONNX file, and compares it with PyTorch in ONNX Runtime.
 
@@ -83,7 +86,8 @@ def export_onnx(
         path: The ``.onnx`` file; it appears only after the comparison.
         flip_test: What the graph does when the caller leaves ``flip_test`` out.
         raw: The graph ends in ``heatmaps`` (batch, K, H / 4, W / 4) instead, and has no flip test.
-        half_weights: Store the weights as float16, which halves the file; see ``halve_weights``.
+        weights: ``"half"`` and ``"byte"`` store them in half or a quarter of the size; see ``halve_weights`` and
+            ``byte_weights``.
 
     Returns:
         Size and differences.
@@ -91,7 +95,7 @@ def export_onnx(
     Raises:
         ValueError: ``flip_test`` and ``raw`` are both asked for.
         WeightsError: The card does not fit the model, or the file's answers differ from PyTorch's by more than 0.05 px
-            or a score of 0.001; or rounding the weights moves half of the keypoints by more than 0.05 px.
+            or a score of 0.001; or rounding the weights moves half of the keypoints by more than 0.05 px (bytes: 0.25).
         OSError: The file cannot be written.
     """
     if flip_test and raw:
@@ -117,8 +121,8 @@ def export_onnx(
                 f"(at most {MAX_DIFFERENCE_PX}) and {comparison.max_score_difference:.2g} in score (at most "
                 f"{MAX_SCORE_DIFFERENCE}); try other versions of onnxruntime and torch, and report this"
             )
-        if half_weights:
-            rounding = _save_halved(graph, temporary, path)
+        if weights != "full":
+            rounding = _save_rounded(graph, temporary, path, weights)
     return ExportReport(path, path.stat().st_size, comparison, rounding)
 
 
@@ -140,15 +144,18 @@ def halve_onnx(source: str | Path, path: str | Path) -> KeypointChange:
     check_onnx_file(source)
     with atomic_path(path) as temporary:
         shutil.copyfile(source, temporary)
-        return _save_halved(onnx.load(source), temporary, path)
+        return _save_rounded(onnx.load(source), temporary, path, "half")
 
 
-def _save_halved(graph: onnx.ModelProto, temporary: Path, path: Path) -> KeypointChange:
-    """Writes a model with half weights over the file that holds it with full ones."""
+def _save_rounded(
+    graph: onnx.ModelProto, temporary: Path, path: Path, weights: Literal["half", "byte"]
+) -> KeypointChange:
+    """Writes a model with rounded weights over the file that holds it with full ones."""
     before = _predict_pictures(temporary)
-    onnx.save(halve_weights(graph), temporary)
+    onnx.save(halve_weights(graph) if weights == "half" else byte_weights(graph), temporary)
     change = keypoint_change(before, _predict_pictures(temporary))
-    check_change(change, MAX_DIFFERENCE_PX, f"{path}: not written: with half weights", "export it with full weights")
+    most = MAX_ROUNDING_PX[weights]
+    check_change(change, most, f"{path}: not written: with {weights} weights", "export it with full weights")
     return change
 
 

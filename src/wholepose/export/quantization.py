@@ -19,10 +19,11 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from wholepose.errors import ConfigError, WeightsError
 from wholepose.export.change import KeypointChange, check_change, keypoint_change
+from wholepose.export.stored_weights import widen_weights
 from wholepose.outputs import atomic_path
 from wholepose.runtimes.onnx import OnnxRuntime
 from wholepose.weights.card import ModelCard
@@ -63,7 +64,7 @@ def quantize_onnx(
     original's.
 
     Args:
-        source: An ``.onnx`` file from ``export_onnx``, with full or half weights.
+        source: An ``.onnx`` file from ``export_onnx``, with full, half or byte weights.
         path: The ``.onnx`` file to write; it appears only after the comparison.
         crops: (N, H, W, 3) uint8 RGB, N >= 8, of people such as the model will see.
         max_change_px: Refuse a larger median distance of keypoints.
@@ -106,27 +107,6 @@ def quantize_onnx(
             "calibrate with more, or more typical, pictures, or keep the model in float",
         )
     return QuantizationReport(path, path.stat().st_size, int((~checked).sum()), change)
-
-
-def widen_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Undoes ``halve_weights``: weights are float32 again, though of float16's values.
-
-    Args:
-        model: Stays as it is.
-    """
-    widened = onnx.ModelProto()
-    widened.CopyFrom(model)
-    graph = widened.graph
-    halves = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
-    nodes = list(graph.node)
-    del graph.node[:]
-    for node in nodes:
-        if node.op_type == "Cast" and node.input[0] in halves:
-            tensor = halves[node.input[0]]
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), node.output[0]))
-        else:
-            graph.node.append(node)
-    return widened
 
 
 def _quantize(model: onnx.ModelProto, source: Path, path: Path, crops: NDArray[np.uint8]) -> None:

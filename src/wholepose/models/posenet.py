@@ -31,7 +31,10 @@ ARCHITECTURES: Mapping[str, HRNetConfig] = MappingProxyType(
         "hrnet_w32_slim_f96": HRNetConfig(
             width=32, modules=(1, 2, 1), blocks=2, stage1_blocks=1, stage1_channels=32, features=96
         ),
-        # Mid and large: the slim network with more exchange modules; large has the depth of the original.
+        # Deep: longer branches between exchanges. Mid and large: more exchanges; large has the depth of the original.
+        "hrnet_w32_deep_f96": HRNetConfig(
+            width=32, modules=(1, 2, 1), blocks=4, stage1_blocks=1, stage1_channels=32, features=96
+        ),
         "hrnet_w32_mid_f96": HRNetConfig(
             width=32, modules=(1, 4, 1), blocks=2, stage1_blocks=1, stage1_channels=32, features=96
         ),

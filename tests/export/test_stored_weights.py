@@ -1,4 +1,4 @@
-"""Weights stored as float16: half the file, the same graph, keypoints within hundredths of a pixel."""
+"""Weights stored as float16 or int8: a smaller file, the same graph, keypoints within parts of a pixel."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from wholepose.cli.main import main  # noqa: E402
 from wholepose.errors import WeightsError  # noqa: E402
 from wholepose.export import exporter  # noqa: E402
 from wholepose.export.exporter import export_onnx  # noqa: E402
-from wholepose.export.half_weights import halve_weights  # noqa: E402
 from wholepose.export.pictures import draw_pictures  # noqa: E402
+from wholepose.export.stored_weights import byte_weights, halve_weights  # noqa: E402
 from wholepose.models.checkpoints import save_model  # noqa: E402
 from wholepose.runtimes.onnx import OnnxRuntime  # noqa: E402
 from wholepose.weights import ModelCard, read_card  # noqa: E402
@@ -28,7 +28,7 @@ def model(filled_model):
 def files(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("half")
     full = export_onnx(model, CARD, folder / "full.onnx")
-    half = export_onnx(model, CARD, folder / "half.onnx", half_weights=True)
+    half = export_onnx(model, CARD, folder / "half.onnx", weights="half")
     return full, half
 
 
@@ -70,8 +70,31 @@ def test_what_is_halved(files):
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(kept), values)
 
 
+def test_a_quarter_of_the_file(model, files, tmp_path):
+    full = files[0]
+    byte = export_onnx(model, CARD, tmp_path / "byte.onnx", weights="byte")
+    assert byte.size_bytes < 0.35 * full.size_bytes
+    assert byte.rounding.median_px < 0.25
+    assert byte.rounding.max_px > 0
+    assert read_card(byte.path) == CARD
+    graph = onnx.load(byte.path)
+    onnx.checker.check_model(graph, full_check=True)
+    crops = draw_pictures(2, CARD.input_size)
+    before, after = (OnnxRuntime(path, device="cpu").predict(crops) for path in (full.path, byte.path))
+    np.testing.assert_allclose(after.scores, before.scores, atol=0.05 * np.abs(before.scores).max())
+
+    weights = [node.input[1] for node in onnx.load(full.path).graph.node if node.op_type == "Conv"]
+    kinds = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
+    assert kinds[f"{weights[0]}_half"] == kinds[f"{weights[-1]}_half"] == onnx.TensorProto.FLOAT16
+    stored = [name for name in weights if f"{name}_byte" in kinds]
+    assert len(stored) > 50
+    assert all(kinds[f"{name}_byte"] == onnx.TensorProto.INT8 for name in stored)
+    again = byte_weights(onnx.load(full.path))
+    assert again.SerializeToString() == graph.SerializeToString()
+
+
 def test_raw_graphs_too(model, tmp_path):
-    report = export_onnx(model, CARD, tmp_path / "raw.onnx", raw=True, half_weights=True)
+    report = export_onnx(model, CARD, tmp_path / "raw.onnx", raw=True, weights="half")
     assert report.rounding.median_px < 0.05
 
 
@@ -88,7 +111,7 @@ def test_weights_that_do_not_bear_it(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporter, "halve_weights", spoil)
     with pytest.raises(WeightsError, match=r"x\.onnx: not written: with half weights .* px \(at most 0\.05\)"):
-        export_onnx(model, CARD, tmp_path / "x.onnx", half_weights=True)
+        export_onnx(model, CARD, tmp_path / "x.onnx", weights="half")
     assert not list(tmp_path.iterdir())
 
 
