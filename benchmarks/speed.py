@@ -33,6 +33,7 @@ ALTERNATIVES = (
     ("hrnet_w32_slim_f96", (256, 192)),
     ("hrnet_w32_slim_f96", (384, 288)),
     ("hrnet_w32_mid_f96", (256, 192)),
+    ("hrnet_w32_deep_f96", (256, 192)),
     ("hrnet_w32_large_f96", (256, 192)),
     ("hrnet_w18_small_v2", (256, 192)),
     ("hrnet_w32", (256, 192)),

@@ -14,7 +14,7 @@ A heatmap's height says how sure the network is, on a scale that differs from pa
 as trained, each part's heatmaps are multiplied by one number, so that a keypoint scored s is near enough to its label
 (similarity above 0.5) about s of the time on those photos. Where a keypoint lies does not change.
 
-Both files keep the filters as float16, half the size, with --weights byte the ONNX file as int8, a quarter; the
+Both files keep the filters as float16, half the size, with --stored byte the ONNX file as int8, a quarter; the
 safetensors file is what training goes on from.
 """
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--reports", type=Path, help="of the weights as trained, by benchmarks/accuracy.py --out")
     parser.add_argument("--metrics", type=Path, help="of the released weights, by benchmarks/accuracy.py --json")
     parser.add_argument("--kernel", type=int, help="of the DARK decoder, in cells; default: the run's")
-    parser.add_argument("--weights", choices=("half", "byte"), default="half", help="how they lie in the ONNX file")
+    parser.add_argument("--stored", choices=("half", "byte"), default="half", help="how weights lie in the ONNX file")
     parser.add_argument("--about", type=Path, help="more of the card: JSON with its texts by field")
     options = parser.parse_args()
     model, card = load_model(options.weights)
@@ -72,7 +72,7 @@ def main() -> None:
     )
     options.out.mkdir(parents=True, exist_ok=True)
     save_model(options.out / f"{options.name}.safetensors", model, card, half=True)
-    report = export_onnx(model, card, options.out / f"{options.name}.onnx", weights=options.weights)
+    report = export_onnx(model, card, options.out / f"{options.name}.onnx", weights=options.stored)
     print(report)
 
 

@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--small", type=float, default=0.65, help="share of the time that goes to small crops")
     parser.add_argument("--rate", type=float, default=1.0, help="highest learning rate against that for new weights")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--arch", choices=list(ARCHITECTURES), default="hrnet_w32_mid_f96")
+    parser.add_argument("--arch", choices=list(ARCHITECTURES), default="hrnet_w32_deep_f96")
     parser.add_argument("--init", type=Path, help="weights to start from")
     parser.add_argument("--fixed-norms", action="store_true", help="keep the statistics of the norms of --init")
     parser.add_argument("--teacher", type=Path, help="a model that tells what labels do not")
