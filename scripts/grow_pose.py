@@ -40,7 +40,7 @@ def grow(old: PoseNet, arch: str, pictures: torch.Tensor) -> PoseNet:
         ValueError: The new architecture lacks layers of the old one, or has fewer channels somewhere.
     """
     new = build_model(arch, old.num_keypoints)
-    before = {_place(name, old.config, new.config): value for name, value in old.state_dict().items()}
+    before = {place(name, old.config, new.config): value for name, value in old.state_dict().items()}
     after = new.state_dict()
     if any(
         name not in after
@@ -77,8 +77,11 @@ def grow(old: PoseNet, arch: str, pictures: torch.Tensor) -> PoseNet:
     return new
 
 
-def _place(name: str, old: HRNetConfig, new: HRNetConfig) -> str:
-    """The name in the new network: a stage's last module stays last, new ones come before it."""
+def place(name: str, old: HRNetConfig, new: HRNetConfig) -> str:
+    """The name in the new network of a layer of the old one: a stage's last module is the last one there too.
+
+    Other modules keep their numbers, whether the new network has more of them or fewer.
+    """
     found = re.match(r"(backbone\.stage(\d)\.)(\d+)(\..*)", name)
     if not found:
         return name

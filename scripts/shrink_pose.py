@@ -12,29 +12,29 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 import time
 from pathlib import Path
 
 import cv2
 import torch
 from fixed_norms import fix_norms
+from grow_pose import place
 from machine import has_fast_bf16
 from muon import Muon, split_parameters
 from pose_photos import read_material
 from pose_samples import SHARES, Samples
 from together import Together, run_together
 from tqdm import tqdm
+from train_pose import LARGE, OUTER, RATES
 
 from wholepose.models.checkpoints import load_model, save_model
 from wholepose.models.decode import normalize
 from wholepose.models.folding import fold_batch_norms
-from wholepose.models.hrnet import HRNetConfig
 from wholepose.models.posenet import ARCHITECTURES, PoseNet, build_model
 
-SIZE, COUNT = (256, 192), 16
-RATES = {"filters": 2e-3, "others": 1.5e-4}
-"""Highest learning rates, a tenth of those for new weights."""
+SIZE, COUNT = LARGE.size, LARGE.count
+RATE = 0.1
+"""Highest learning rate against that for new weights."""
 RISING = 30
 """Steps until they are reached; from then on they fall evenly to nothing."""
 
@@ -52,19 +52,8 @@ def shrink(old: PoseNet, arch: str) -> PoseNet:
         raise ValueError(f"{arch} is not the old network with fewer exchange modules")
     kept = old.state_dict()
     new = build_model(arch, old.num_keypoints)
-    new.load_state_dict({name: kept[_place(name, before, after)] for name in new.state_dict()})
+    new.load_state_dict({name: kept[place(name, after, before)] for name in new.state_dict()})
     return new
-
-
-def _place(name: str, before: HRNetConfig, after: HRNetConfig) -> str:
-    """The name in the old network of what is called `name` in the new one."""
-    found = re.match(r"(backbone\.stage(\d)\.)(\d+)(\..*)", name)
-    if not found:
-        return name
-    stage, number = int(found[2]) - 2, int(found[3])
-    if number == after.modules[stage] - 1:
-        number = before.modules[stage] - 1
-    return f"{found[1]}{number}{found[4]}"
 
 
 def imitate(together: Together, options: argparse.Namespace) -> None:
@@ -90,11 +79,8 @@ def learn(new: PoseNet, old: PoseNet, together: Together, options: argparse.Name
     fix_norms(new)
     for network in (new, old):
         network.to(memory_format=torch.channels_last)
-    filters, others = split_parameters(new, ("head.", "backbone.conv1."))
-    optimisers = {
-        "filters": Muon(filters, lr=RATES["filters"]),
-        "others": torch.optim.AdamW(others, lr=RATES["others"], weight_decay=0.0),
-    }
+    filters, others = split_parameters(new, OUTER)
+    optimisers = {"filters": Muon(filters), "others": torch.optim.AdamW(others, weight_decay=0.0)}
     started, running = time.monotonic(), None
     bar = tqdm(unit=" crops", disable=not together.leads)
     for step, (crops, _, _) in enumerate(samples):
@@ -103,7 +89,7 @@ def learn(new: PoseNet, old: PoseNet, together: Together, options: argparse.Name
             break
         for name, optimiser in optimisers.items():
             for group in optimiser.param_groups:
-                group["lr"] = RATES[name] * min(1.0, (step + 1) / RISING) * (1 - done)
+                group["lr"] = RATE * RATES[name] * min(1.0, (step + 1) / RISING) * (1 - done)
         pictures = normalize(crops)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_fast_bf16(torch.device("cpu"))):
             with torch.no_grad():

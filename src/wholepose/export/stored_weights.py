@@ -67,16 +67,16 @@ def widen_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     nodes = list(graph.node)
     del graph.node[:]
-    widths: dict[str, onnx.TensorProto] = {}
+    whole: dict[str, onnx.TensorProto] = {}
     for node in nodes:
         source = tensors.get(node.input[0]) if node.input else None
         if node.op_type == "Cast" and source is not None and source.data_type in small:
             array = numpy_helper.to_array(source).astype(np.float32)
             source.CopyFrom(numpy_helper.from_array(array, node.output[0]))
-            widths[node.output[0]] = source
-        elif node.op_type == "Mul" and node.input[0] in widths and node.input[1] in tensors:
-            bytes_, scales = (numpy_helper.to_array(t) for t in (widths[node.input[0]], tensors[node.input[1]]))
-            widths[node.input[0]].CopyFrom(numpy_helper.from_array(bytes_ * scales, node.output[0]))
+            whole[node.output[0]] = source
+        elif node.op_type == "Mul" and node.input[0] in whole and node.input[1] in tensors:
+            bytes_, scales = (numpy_helper.to_array(t) for t in (whole[node.input[0]], tensors[node.input[1]]))
+            whole[node.input[0]].CopyFrom(numpy_helper.from_array(bytes_ * scales, node.output[0]))
             graph.initializer.remove(tensors[node.input[1]])
         else:
             graph.node.append(node)
