@@ -60,27 +60,22 @@ def eager(model: PoseNet, device: torch.device, crops: np.ndarray) -> Callable[[
     return run
 
 
-def ways(model: PoseNet, card: ModelCard, device: torch.device, crops: np.ndarray) -> dict[str, Callable[[], object]]:
-    def runtime(precision: str, *, compiled: bool = False) -> TorchRuntime:
-        made = TorchRuntime.from_model(model, card, device=device.type, precision=precision)  # type: ignore[arg-type]
-        if compiled:
-            made._model.backbone = torch.compile(made._model.backbone)  # type: ignore[assignment]
-        return made
-
-    bf16 = runtime("bf16")
+def way_of(way: str, model: PoseNet, card: ModelCard, device: torch.device, crops: np.ndarray) -> Callable[[], object]:
+    """What is timed: one of WAYS, set up."""
+    if way == "eager fp32":
+        return eager(model, device, crops)
+    form, precision = way.split()
+    runtime = TorchRuntime.from_model(model, card, device=device.type, precision=precision)  # type: ignore[arg-type]
+    if form == "compiled":
+        runtime._model.backbone = torch.compile(runtime._model.backbone)  # type: ignore[assignment]
+    if form != "eager":
+        return lambda: runtime.predict(crops)
 
     def one_by_one() -> object:
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-            return bf16._answer(torch.from_numpy(crops).to(device), flip_test=False).cpu()
+            return runtime._answer(torch.from_numpy(crops).to(device), flip_test=False).cpu()
 
-    fp32, compiled = runtime("fp32"), runtime("bf16", compiled=True)
-    return {
-        "eager fp32": eager(model, device, crops),
-        "graph fp32": lambda: fp32.predict(crops),
-        "eager bf16": one_by_one,
-        "graph bf16": lambda: bf16.predict(crops),
-        "compiled bf16": lambda: compiled.predict(crops),
-    }
+    return one_by_one
 
 
 def training_rate(arch: str, device: torch.device, batch: int, seconds: float) -> float:
@@ -120,9 +115,8 @@ def main() -> None:
     rows = []
     for batch in options.batches:
         crops = np.random.default_rng(0).integers(0, 256, (batch, *SIZE, 3), dtype=np.uint8)
-        for way, run in ways(model, card, device, crops).items():
-            if way not in options.ways:
-                continue
+        for way in options.ways:
+            run = way_of(way, model, card, device, crops)
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             speed = rate(run, batch, options.seconds, torch.cuda.synchronize if device.type == "cuda" else lambda: None)

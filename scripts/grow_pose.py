@@ -111,8 +111,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     old, card = load_model(options.old)
-    crops, _, _ = one_batch(read_packs("clean", options.packs), SHARES["clean"], (128, 96), 128)
-    pictures = normalize(crops)
+    pictures = normalize(one_batch(read_packs("clean", options.packs), SHARES["clean"], (128, 96), 128).crops)
     new = grow(old, options.arch, pictures)
     with torch.inference_mode():
         change = (new.eval()(pictures) - old(pictures)).abs().max().item()

@@ -140,15 +140,23 @@ def read_packs(stage: str, folder: Path) -> Material:
     with ThreadPoolExecutor() as pool:
         for path in paths:
             pack = np.load(path, allow_pickle=False)
-            pictures = list(pool.map(_decoded, np.split(pack["pictures"], np.cumsum(pack["lengths"])[:-1])))
+            files = np.split(pack["pictures"], np.cumsum(pack["lengths"])[:-1])
+            wanted = _clean_pictures(pack) if clean else range(len(files))
+            pictures = dict(zip(wanted, pool.map(_decoded, (files[number] for number in wanted)), strict=True))
             _read_people(material, pack, pictures, clean)
-            for picture, kind in zip(pictures, pack["kinds"], strict=True):
+            for number, kind in enumerate(pack["kinds"]):
                 if kind and not clean:
-                    getattr(material, kind).append(picture)
+                    getattr(material, kind).append(pictures[number])
     return material
 
 
-def _read_people(material: Material, pack: np.lib.npyio.NpzFile, pictures: list[np.ndarray], clean: bool) -> None:
+def _clean_pictures(pack: np.lib.npyio.NpzFile) -> list[int]:
+    """The numbers of pictures of people of clean looks."""
+    names = pack["sets"].tolist()
+    return np.unique(pack["of"][pack["member"][:, names.index("clean")]]).tolist() if "clean" in names else []
+
+
+def _read_people(material: Material, pack: np.lib.npyio.NpzFile, pictures: dict[int, np.ndarray], clean: bool) -> None:
     names = pack["sets"].tolist()
     keypoints = pack["keypoints"].astype(np.float32)
     keypoints = np.where(keypoints == NOWHERE, np.inf, keypoints / EIGHTHS).astype(np.float32)

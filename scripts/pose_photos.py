@@ -33,22 +33,12 @@ SMALLEST_DRAWN_PX = 90
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A person in a photo: keypoints (136, 2) and box (4,) xyxy in its pixels, labelled (136,) bool.
-
-    `told` (136,) float32 weighs keypoints that are not labelled, but told by a network; None if none are.
-    """
+    """A person in a photo: keypoints (136, 2) and box (4,) xyxy in its pixels, labelled (136,) bool."""
 
     photo: np.ndarray
     keypoints: np.ndarray
     labelled: np.ndarray
     box: np.ndarray
-    told: np.ndarray | None = None
-
-    @property
-    def weights(self) -> np.ndarray:
-        """(136,) float32: how much is to be learnt of each keypoint."""
-        labelled = self.labelled.astype(np.float32)
-        return labelled if self.told is None else labelled + self.told
 
 
 @dataclass(eq=False)

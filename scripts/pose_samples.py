@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ SHARES = {
         "coco": 0.14,
         "studio": 0.02,
         "face68": 0.06,
-        "hand21": 0.11,
+        "hand21": 0.13,
         "body": 0.07,
         "scenes": 0.15,
         "face": 0.03,
@@ -34,10 +35,10 @@ SHARES = {
         "right_hand": 0.05,
         **ZOOMED_SHARES,
         "street": 0.1,
-        "nobody": 0.02,
+        "nobody": 0.04,
     },
 }
-"""Share of each set in a batch, by stage; "street" has no keypoints but those a teacher tells."""
+"""Share of each set in a batch, by stage; "street" has no labels, only a teacher tells something of it."""
 GROWTH = {"face68": 2.8, **dict.fromkeys(("face", "hand21", "left_hand", "right_hand", *ZOOMED), 2.0)}
 """How much larger than its keypoints the box around a face or a hand may be."""
 HIDDEN, COARSE = 0.25, 0.5
@@ -47,6 +48,22 @@ COARSEST, COARSEST_PART = 0.22, 0.2
 UPPER = frozenset(range(11)) | {17, 18}
 HALF, CUT = 0.2, 0.25
 """How often a half of somebody is framed, and how often the photo ends within them."""
+
+
+class Batch(NamedTuple):
+    """What is learnt from at once.
+
+    Attributes:
+        crops: (B, H, W, 3) uint8, as the learner sees them.
+        plain: (B, H, W, 3) uint8, the same ones in their own colours, sharp, with nothing and nobody put into them.
+        keypoints: (B, 136, 2) float32 in crop pixels; infinite where they are known to be nowhere.
+        weights: (B, 136) float32: 1 where labelled, else 0.
+    """
+
+    crops: torch.Tensor
+    plain: torch.Tensor
+    keypoints: torch.Tensor
+    weights: torch.Tensor
 
 
 def augmented(
@@ -98,7 +115,7 @@ def augmented(
         crop = cv2.warpAffine(photo, matrix, (size[1], size[0]))
     known = np.isfinite(keypoints).all(1, keepdims=True)
     placed = np.where(known, transform_points(np.where(known, keypoints, 0), matrix), np.inf)
-    return crop, placed, person.weights
+    return crop, placed, person.labelled.astype(np.float32)
 
 
 def cut_off(person: Labelled, rng: np.random.Generator) -> Labelled:
@@ -199,14 +216,14 @@ def nobody(background: np.ndarray, size: tuple[int, int], rng: np.random.Generat
     width = min(256, height * size[1] // size[0])
     y, x = rng.integers(0, 257 - height), rng.integers(0, 257 - width)
     crop = cv2.resize(background[y : y + height, x : x + width], (size[1], size[0]))
-    return recoloured(crop, rng), np.full((136, 2), np.inf), np.ones(136, np.float32)
+    return recoloured(crop, rng), crop, np.full((136, 2), np.inf), np.ones(136, np.float32)
 
 
-def mirrored(crop: np.ndarray, keypoints: np.ndarray, weights: np.ndarray):
-    """The mirror image, left and right exchanged."""
+def mirrored(crop: np.ndarray, plain: np.ndarray, keypoints: np.ndarray, weights: np.ndarray):
+    """The mirror images, left and right exchanged."""
     keypoints = keypoints[HALPE136.flip_indices]
     keypoints[:, 0] = crop.shape[1] - 1 - keypoints[:, 0]
-    return crop[:, ::-1], keypoints, weights[HALPE136.flip_indices]
+    return crop[:, ::-1], plain[:, ::-1], keypoints, weights[HALPE136.flip_indices]
 
 
 class Samples(IterableDataset):  # type: ignore[type-arg]
@@ -233,8 +250,7 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
         """
         self._wanted.copy_(torch.tensor([*size, count, strength]))
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yields crops (B, H, W, 3) uint8, keypoints (B, 136, 2) in crop pixels, weights (B, 136)."""
+    def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         rng = np.random.default_rng([self._seed, worker.id if worker else 0])
         names, shares = list(self._shares), np.array(list(self._shares.values()))
@@ -242,12 +258,8 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
             height, width, count, strength = self._wanted.tolist()
             chosen = rng.choice(names, int(count), p=shares / shares.sum())
             samples = [self._sample(str(name), (int(height), int(width)), strength, rng) for name in chosen]
-            crops, keypoints, weights = zip(*samples, strict=True)
-            yield (
-                torch.from_numpy(np.stack(crops)),
-                torch.from_numpy(np.stack(keypoints).astype(np.float32)),
-                torch.from_numpy(np.stack(weights)),
-            )
+            crops, plain, keypoints, weights = (np.stack(column) for column in zip(*samples, strict=True))
+            yield Batch(*(torch.from_numpy(v) for v in (crops, plain, keypoints.astype(np.float32), weights)))
 
     def _sample(self, name: str, size: tuple[int, int], strength: float, rng: np.random.Generator):
         backgrounds, figures = self._material.backgrounds, self._material.figures
@@ -257,7 +269,8 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
         people = self._material.people[name]
         person = people[rng.integers(len(people))]
         around = background if rng.random() < 0.5 * strength else None
-        crop, *labels = augmented(person, name, around, size, rng, strength)
+        plain, *labels = augmented(person, name, around, size, rng, strength)
+        crop = plain
         if figures and name not in GROWTH and rng.random() < 0.3 * strength:
             crop = beside(crop, figures[rng.integers(len(figures))], rng)
         if name not in ZOOMED:  # they are coarse enough
@@ -265,13 +278,13 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
                 crop = behind(crop, backgrounds[rng.integers(len(backgrounds))], rng)
             if rng.random() < COARSE * strength:
                 crop = coarse(crop, rng, COARSEST_PART if name in GROWTH else COARSEST)
-        sample = (recoloured(crop, rng, strength), *labels)
+        sample = (recoloured(crop, rng, strength), plain, *labels)
         return mirrored(*sample) if rng.random() < 0.5 else sample
 
 
 def one_batch(
     material: Material, shares: dict[str, float], size: tuple[int, int], count: int, strength: float = 1.0
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> Batch:
     """The first batch of Samples with seed 0."""
     samples = Samples(material, shares, 0)
     samples.want(size, count, strength)

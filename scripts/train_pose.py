@@ -10,9 +10,8 @@
 The clean stage sees synthetic people alone; the default one goes on from it with labelled photos. The first part of the
 time goes to small crops, the rest to crops of the size that predicts; the learning rate falls evenly to nothing over
 the whole time. A run that is interrupted (Ctrl+C, SIGTERM) keeps what it has learnt, and the same command goes on with
-it. What lies outside a crop is learnt as nowhere. With --teacher, a trained network is asked first, with the flip test,
-where the keypoints are that sets of whole people do not label. A network that has been trained goes on in about half
-the time a step with --fixed-norms.
+it. What lies outside a crop is learnt as nowhere. With --teacher, heatmaps of a trained network are learnt too, at
+every keypoint of every crop. A network that has been trained goes on in about half the time a step with --fixed-norms.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ from fixed_norms import fix_norms
 from machine import has_fast_bf16
 from muon import Muon, split_parameters
 from pack_pose import read_packs
-from pose_photos import Labelled, Material, read_material
-from pose_samples import SHARES, Samples
-from telling import heed_told, write_told
+from pose_photos import Labelled, read_material
+from pose_samples import SHARES, Batch, Samples
+from teaching import Teacher
 from together import Together, run_together
 from torch.utils.data import DataLoader
 
@@ -65,8 +64,6 @@ STRENGTHS = (1.0, 0.55)
 ABSENT = 0.25
 """Weight of a keypoint that is not in the crop against one that is."""
 KERNEL = 11
-TOLD = "told.npz"
-"""What the teacher told, in the folder of the run."""
 SAVE_S = 480
 """Between checkpoints."""
 REPORT_S = {"cpu": 60}
@@ -139,6 +136,7 @@ class Run:
         self.average.eval()
         if options.fixed_norms:
             fix_norms(self.model)
+        self.teacher = Teacher(options.teacher, device) if options.teacher else None
         filters, others = split_parameters(self.model, OUTER)
         self.filters = Muon(filters, lr=RATES["filters"])
         self.others = torch.optim.AdamW(others, lr=RATES["others"], weight_decay=1e-2)
@@ -171,18 +169,20 @@ class Run:
         )
         save_model(self.folder / "average.safetensors", self.average, card)
 
-    def learn(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], sigma: float, rate: float) -> torch.Tensor:
+    def learn(self, batch: Batch, sigma: float, rate: float) -> torch.Tensor:
         """One step at `rate` times the highest learning rates; gives the loss, on the device."""
-        crops, points, weights = (values.to(self.device, non_blocking=True) for values in batch)
+        crops, plain, points, weights = (values.to(self.device, non_blocking=True) for values in batch)
         optimisers = (self.filters, self.others)
         for name in RATES:
             for group in getattr(self, name).param_groups:
                 group["lr"] = rate * RATES[name]
         height, width = crops.shape[1:3]
         targets, weight = targets_of(points, weights, (height, width), sigma)
-        pictures = normalize(crops)
+        if self.teacher:
+            crops, targets = self.teacher.lesson(crops, plain, targets, weight)
+            weight = weight.new_ones(targets.shape[:2])
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_fast_bf16(self.device)):
-            heatmaps = self.model(pictures).float()
+            heatmaps = self.model(normalize(crops)).float()
         errors = (heatmaps - targets).square().mean((2, 3)) * weight
         loss = 1000 * (errors.sum(1) / weight.sum(1).clamp(min=1) ** 0.75).mean()
         for optimiser in optimisers:
@@ -249,7 +249,7 @@ def main() -> None:
     parser.add_argument("--arch", choices=list(ARCHITECTURES), default="hrnet_w32_deep_f96")
     parser.add_argument("--init", type=Path, help="weights to start from")
     parser.add_argument("--fixed-norms", action="store_true", help="keep the statistics of the norms of --init")
-    parser.add_argument("--teacher", type=Path, help="a model that tells what labels do not")
+    parser.add_argument("--teacher", type=Path, help="a trained network to learn heatmaps from as well")
     parser.add_argument("--batch", type=int, help="crops a step and process; default: 32 small ones, 16 of full size")
     parser.add_argument("--workers", type=int, default=0, help="processes that make crops beside training")
     parser.add_argument("--processes", type=int, default=1, help="of one thread each, that share the work")
@@ -265,16 +265,7 @@ def main() -> None:
     options.run.mkdir(parents=True, exist_ok=True)
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.teacher and not (options.run / TOLD).exists():
-        write_told(read(options), options.teacher, torch.device(options.device), options.run / TOLD)
     run_together(options.processes, train, options)
-
-
-def read(options: argparse.Namespace) -> Material:
-    """All there is to learn from, as labelled."""
-    if options.packs:
-        return read_packs(options.stage, options.packs)
-    return read_material(options.stage, options.data, options.crops, options.scenes)
 
 
 def train(together: Together, options: argparse.Namespace) -> None:
@@ -284,11 +275,11 @@ def train(together: Together, options: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)
     torch.backends.cudnn.benchmark = True
     cv2.setNumThreads(1)
-    material, shares = read(options), dict(SHARES[options.stage])
-    if options.teacher:
-        heed_told(material, options.run / TOLD)
+    shares = {name: share for name, share in SHARES[options.stage].items() if options.teacher or name != "street"}
+    if options.packs:
+        material = read_packs(options.stage, options.packs)
     else:
-        shares.pop("street", None)
+        material = read_material(options.stage, options.data, options.crops, options.scenes)
     run = Run(options, device, together)
     run.model.train()
     progress = run.progress
@@ -313,7 +304,9 @@ def train(together: Together, options: argparse.Namespace) -> None:
         """What is learnt from at some part of the run; the crops to come are made accordingly."""
         size, sigma, count = SMALL if done < options.small else LARGE
         phase = Phase(size, sigma, options.batch or count)
-        samples.want(size, phase.count, STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done)
+        samples.want(
+            size, phase.count // (2 if run.teacher else 1), STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done
+        )
         return phase
 
     note(people={name: len(people) for name, people in material.people.items()}, held_out=len(material.held_out))
@@ -326,7 +319,7 @@ def train(together: Together, options: argparse.Namespace) -> None:
         if done >= 1:
             break
         size, sigma, count = plan(done)
-        if batch[0].shape[1:3] != size:  # made ahead
+        if batch.crops.shape[1:3] != size:  # made ahead
             continue
         rate = options.rate * (count / 32) ** 0.5 * min(1.0, (progress.step + 1) / 300) * (1 - done)
         loss = run.learn(batch, sigma, rate)

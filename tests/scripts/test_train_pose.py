@@ -158,53 +158,60 @@ def teacher(tmp_path):
     return tmp_path / "teacher.safetensors"
 
 
-def test_a_teacher_tells_what_a_set_does_not_label(material, teacher, tmp_path):
-    from telling import HANDS, WEIGHT, heed_told, write_told
+def test_plain_crops_are_the_varied_ones_before_they_were_varied(material):
+    from pose_samples import one_batch
 
-    before = dict(material.people)
-    write_told(material, teacher, torch.device("cpu"), tmp_path / "told.npz")
-    heed_told(material, tmp_path / "told.npz")
-    assert material.people["body"] is before["body"]  # everything is known of drawn people
-    silent = np.arange(136) >= 17
-    silent[HANDS] = False
-    for old, new in zip(before["lspet"], material.people["lspet"], strict=True):
-        np.testing.assert_array_equal(new.weights[:17], 1)
-        np.testing.assert_allclose(new.weights[silent], WEIGHT * 0.8, rtol=1e-2)
-        np.testing.assert_array_equal(new.weights[HANDS], 0)
-        np.testing.assert_array_equal(new.labelled, old.labelled)
-        assert (new.keypoints[silent] != old.keypoints[silent]).any(1).all()
-    for old, new in zip(before["coco"], material.people["coco"], strict=True):
-        np.testing.assert_array_equal(new.keypoints[:26], old.keypoints[:26])  # good labels stay, feet nowhere too
-        assert new.weights[26:94].min() > 0.3
+    for strength in (0.0, 1.0):
+        batch = one_batch(material, {"body": 1.0}, (64, 64), 64, strength)
+        assert batch.crops.shape == batch.plain.shape == (64, 64, 64, 3)
+        apart = (batch.crops.float() - batch.plain.float()).abs().mean((1, 2, 3))
+        if strength:
+            assert (apart > 5).float().mean() > 0.5
+            outlines = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(batch.crops, batch.plain, strict=True)]
+            assert np.median(outlines) > 0.7  # mirrored together, too
+        else:
+            assert not apart.any()
 
 
-def test_rough_labels_are_moved_halfway_to_a_teacher_who_is_near(material, tmp_path):
-    from telling import heed_told
+def test_heatmaps_of_mirrored_crops_are_mirrored_cell_by_cell(material):
+    from pose_samples import one_batch
+    from teaching import mirror_crops, mirror_heatmaps
+    from train_pose import targets_of
 
-    person = material.people["lspet"][0]
-    told, scores = np.zeros((6, 136, 2), np.float32), np.full((6, 136), 0.9, np.float32)
-    told[0] = person.keypoints + np.array([6, 7])  # less than a twentieth of the box's longer side
-    told[0, 1] += 2
-    scores[0, 2] = 0.1
-    np.savez(
-        tmp_path / "told.npz",
-        lspet_keypoints=told,
-        lspet_scores=scores,
-        coco_keypoints=told[:2],
-        coco_scores=0 * scores[:2],
-    )
-    heed_told(material, tmp_path / "told.npz")
-    moved = material.people["lspet"][0].keypoints - person.keypoints
-    np.testing.assert_allclose(moved[[0, 1, 2, 3]], [[3, 3.5], [0, 0], [0, 0], [3, 3.5]], atol=1e-4)
+    from wholepose.skeletons import HALPE136
+
+    batch = one_batch(material, {"body": 1.0}, (64, 64), 4, 0.0)
+    targets, _ = targets_of(batch.keypoints, batch.weights, (64, 64), 2.0)
+    dots = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    dots[0, 20, [0, 12, 60]] = 255
+    assert mirror_crops(dots)[0, 20, :61, 0].nonzero().flatten().tolist() == [0, 48, 60]
+    turned = batch.keypoints[:, HALPE136.flip_indices].clone()
+    turned[..., 0] = 60 - turned[..., 0]
+    expected, _ = targets_of(turned, batch.weights, (64, 64), 2.0)
+    torch.testing.assert_close(mirror_heatmaps(targets), expected)
 
 
-def test_what_was_told_of_others_is_refused(material, tmp_path):
-    from telling import heed_told
+def test_a_teacher_is_believed_where_labels_are_silent(material, teacher):
+    from pose_samples import one_batch
+    from teaching import WAITING, Teacher, mirror_crops, mirror_heatmaps
+    from train_pose import targets_of
 
-    path = tmp_path / "told.npz"
-    np.savez(path, lspet_keypoints=np.zeros((5, 136, 2)), lspet_scores=np.zeros((5, 136)))
-    with pytest.raises(SystemExit, match="was asked about other people of lspet; delete it"):
-        heed_told(material, path)
+    asked = Teacher(teacher, torch.device("cpu"))
+    batch = one_batch(material, {"lspet": 1.0}, (64, 64), 3)
+    targets, weight = targets_of(batch.keypoints, batch.weights, (64, 64), 2.0)
+    for step in range(WAITING + 2):
+        crops, told = asked.lesson(batch.crops, batch.plain, targets, weight)
+        assert len(crops) == len(told) == (3 if step < WAITING else 6)
+    torch.testing.assert_close(told[:3, 17:], torch.full_like(told[:3, 17:], 0.8), rtol=0, atol=1e-2)
+    torch.testing.assert_close(told[:3, :17], (targets[:, :17] + 0.8) / 2, rtol=0, atol=1e-2)
+    assert torch.equal(crops[3:], mirror_crops(batch.crops))
+    assert torch.equal(told[3:], mirror_heatmaps(told[:3]))
+    larger = one_batch(material, {"lspet": 1.0}, (128, 64), 3)
+    targets, weight = targets_of(larger.keypoints, larger.weights, (128, 64), 2.0)
+    assert len(asked.lesson(larger.crops, larger.plain, targets, weight)[0]) == 3
+    empty = one_batch(material, {"nobody": 1.0}, (64, 64), 2)
+    targets, weight = targets_of(empty.keypoints, empty.weights, (64, 64), 2.0)
+    assert not asked.lesson(empty.crops, empty.plain, targets, weight)[1].any()
 
 
 def test_a_run_with_a_teacher_and_fixed_norms(packs, teacher, tmp_path):
@@ -213,7 +220,6 @@ def test_a_run_with_a_teacher_and_fixed_norms(packs, teacher, tmp_path):
     run = tmp_path / "run"
     more = ("--minutes", "0.05", "--init", str(teacher), "--teacher", str(teacher), "--fixed-norms")
     subprocess.run(command(packs, run, *more), check=True, timeout=200)
-    assert (run / "told.npz").exists()
     assert lines_of(run)[-1]["step"] >= 1
     before, after = (load_model(path)[0].state_dict() for path in (teacher, run / "average.safetensors"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}

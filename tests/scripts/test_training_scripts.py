@@ -161,7 +161,7 @@ def test_faces_and_hands_of_people_seen_whole_are_zoomed_to(tmp_path):
     assert [len(people[name]) for name in ("body", "zoomed_face", "zoomed_left_hand")] == [3, 2, 0]
     material = Material(people, backgrounds=[np.zeros((256, 256, 3), np.uint8)])
     batch = one_batch(material, {"zoomed_face": 1.0}, (128, 96), 32, 0.0)
-    crops, points, weights = (values.numpy() for values in batch)
+    crops, _, points, weights = (values.numpy() for values in batch)
     assert (weights[:, 26:94] == 1).all()
     spread = np.ptp(points[:, 26:94], axis=1).max(1)
     assert ((spread > 24) & (spread < 110)).all()  # 5 to 10 px where the whole person is framed
@@ -241,7 +241,7 @@ def test_an_absent_keypoint_stays_absent_in_a_varied_crop():
     assert np.isinf(placed[13]).all()
     assert np.isfinite(np.delete(placed, 13, axis=0)).all()
     assert weights.all()
-    assert not np.isfinite(mirrored(crop, placed, weights)[1][14]).any()  # knees changed sides
+    assert not np.isfinite(mirrored(crop, crop, placed, weights)[2][14]).any()  # knees changed sides
 
 
 def test_people_of_drawn_scenes_are_learnt_from_if_large_and_seen(tmp_path):
