@@ -14,6 +14,7 @@ onnx = pytest.importorskip("onnx", reason="needs the [train] extra")
 from wholepose.errors import ConfigError, WeightsError  # noqa: E402
 from wholepose.export.exporter import export_onnx  # noqa: E402
 from wholepose.export.pictures import draw_pictures  # noqa: E402
+from wholepose.export.stored_weights import byte_weights, halve_weights  # noqa: E402
 from wholepose.models.checkpoints import save_model  # noqa: E402
 from wholepose.runtimes import load_runtime  # noqa: E402
 from wholepose.runtimes.signal_stack import signal_stack  # noqa: E402
@@ -187,6 +188,17 @@ class TestOpenVino:
     def test_raw_heatmaps(self, files, reference, crops, flip_test):
         found = self.load(files / "raw.onnx").predict(crops, flip_test=flip_test)
         assert_same(found, reference.predict(crops, flip_test=flip_test))
+
+    @pytest.mark.parametrize("stored", [halve_weights, byte_weights])
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_weights_stored_smaller(self, files, crops, tmp_path, stored, threads):
+        """With one thread a call, several streams share the weights."""
+        path = tmp_path / "small.onnx"
+        onnx.save(stored(onnx.load(files / "tiny.onnx")), path)
+        expected = load_runtime(path, runtime="onnx", device="cpu").predict(crops)
+        runtime = self.load(path, threads=threads)
+        for _ in range(4):  # each in the next stream
+            assert_same(runtime.predict(crops), expected)
 
     def test_bf16(self, files, reference, crops):
         """The network in bf16, its last layer and the decoding in float32."""

@@ -107,6 +107,7 @@ class OpenVinoRuntime:
             )
             _check_weights(model, self._card)
             self._has_flip_test = _free_flip_test(model)
+            _widen_weights(model)
             network, rest = _split(model) if precision == "bf16" else (model, None)
             compiled = core.compile_model(network, "CPU", settings)
             precise = None
@@ -272,6 +273,20 @@ def _free_flip_test(model: Any) -> bool:
             model.validate_nodes_and_infer_types()
             return True
     return False
+
+
+def _widen_weights(model: Any) -> None:
+    """Brings weights that lie in the file as int8 or float16 to float32, unless the arithmetic is in int8.
+
+    OpenVINO does so itself, but where several streams share a model, int8 weights of some come out wrong without an
+    error (seen with 2026.4).
+    """
+    from openvino import passes
+
+    if not any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
+        folding = passes.Manager()
+        folding.register_pass(passes.ConstantFolding())
+        folding.run_passes(model)
 
 
 def _split(model: Any) -> tuple[Any, Any]:
