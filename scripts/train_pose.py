@@ -258,6 +258,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.fixed_norms and options.init is None:
         parser.error("--fixed-norms needs --init: new weights have no statistics to keep")
+    if options.stage == "clean" and options.teacher:
+        parser.error("the clean stage takes no --teacher: what photos taught it would come in")
     if options.packs is None and not options.crops:
         parser.error("--crops or --packs is needed: synthetic people are in every stage")
     if options.packs is None and options.stage == "default" and options.data is None:

@@ -227,12 +227,19 @@ def test_a_run_with_a_teacher_and_fixed_norms(packs, teacher, tmp_path):
     assert not {name for name in changed if "running" in name or "num_batches" in name}
 
 
-def test_fixed_norms_need_weights_to_start_from(packs, tmp_path):
-    done = subprocess.run(
-        command(packs, tmp_path / "run", "--minutes", "1", "--fixed-norms"), capture_output=True, text=True, timeout=100
-    )
+@pytest.mark.parametrize(
+    ("stage", "option", "complaint"),
+    [
+        ("default", ["--fixed-norms"], "--fixed-norms needs --init"),
+        ("clean", ["--teacher", "large.safetensors"], "the clean stage takes no --teacher"),
+    ],
+)
+def test_options_that_do_not_go_together(packs, tmp_path, stage, option, complaint):
+    words = command(packs, tmp_path / "run", "--minutes", "1", *option)
+    words[2] = stage
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
-    assert "--fixed-norms needs --init" in done.stderr
+    assert complaint in done.stderr
 
 
 def test_fixed_norms_answer_and_learn_as_norms_in_evaluation_mode():
