@@ -141,30 +141,31 @@ def read_packs(stage: str, folder: Path) -> Material:
         for path in paths:
             pack = np.load(path, allow_pickle=False)
             files = np.split(pack["pictures"], np.cumsum(pack["lengths"])[:-1])
-            wanted = _clean_pictures(pack) if clean else range(len(files))
+            rows = _rows(pack, clean)
+            wanted = np.unique(pack["of"][rows]).tolist() if clean else range(len(files))
             pictures = dict(zip(wanted, pool.map(_decoded, (files[number] for number in wanted)), strict=True))
-            _read_people(material, pack, pictures, clean)
+            _read_people(material, pack, pictures, rows)
             for number, kind in enumerate(pack["kinds"]):
                 if kind and not clean:
                     getattr(material, kind).append(pictures[number])
     return material
 
 
-def _clean_pictures(pack: np.lib.npyio.NpzFile) -> list[int]:
-    """The numbers of pictures of people of clean looks."""
-    names = pack["sets"].tolist()
-    return np.unique(pack["of"][pack["member"][:, names.index("clean")]]).tolist() if "clean" in names else []
+def _rows(pack: np.lib.npyio.NpzFile, clean: bool) -> np.ndarray:
+    """The numbers of the people who are read: of all, or of those of clean looks."""
+    member = pack["member"][:, pack["sets"] == "clean"].any(1)
+    return np.flatnonzero(member) if clean else np.arange(len(member))
 
 
-def _read_people(material: Material, pack: np.lib.npyio.NpzFile, pictures: dict[int, np.ndarray], clean: bool) -> None:
+def _read_people(
+    material: Material, pack: np.lib.npyio.NpzFile, pictures: dict[int, np.ndarray], rows: np.ndarray
+) -> None:
     names = pack["sets"].tolist()
     keypoints = pack["keypoints"].astype(np.float32)
     keypoints = np.where(keypoints == NOWHERE, np.inf, keypoints / EIGHTHS).astype(np.float32)
-    rows = zip(pack["of"], keypoints, pack["labelled"], pack["boxes"], pack["member"], strict=True)
-    for picture, points, labelled, box, member in rows:
+    columns = (pack["of"], keypoints, pack["labelled"], pack["boxes"], pack["member"])
+    for picture, points, labelled, box, member in zip(*(column[rows] for column in columns), strict=True):
         sets = {name for name, yes in zip(names, member, strict=True) if yes}
-        if clean and "clean" not in sets:
-            continue
         person = Labelled(pictures[picture], points, labelled, box)
         for name in sets - {"clean"}:
             people = material.held_out if name == "held_out" else material.people.setdefault(name, [])

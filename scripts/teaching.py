@@ -39,7 +39,7 @@ class Teacher:
 
     @torch.no_grad()
     def lesson(self, crops: torch.Tensor, plain: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> Lesson:
-        """What to learn now, once some steps have gone by from crops and as many mirror images of earlier ones.
+        """What to learn from now: these crops and, after some steps, as many mirror images of earlier ones.
 
         Args:
             crops: (B, H, W, 3) uint8, varied.
@@ -65,7 +65,8 @@ class Teacher:
 def mirror_crops(crops: torch.Tensor) -> torch.Tensor:
     """Mirror images (B, H, W, 3) whose heatmaps are, cell by cell, those of the crops mirrored.
 
-    The column of pixels that is the middle of a heatmap's first column becomes that of its last.
+    The column of pixels that is the middle of a heatmap's first column becomes that of its last, so that heatmaps need
+    not be shifted by a cell as in ``merge_flipped``.
     """
     shift = STRIDE - 1
     turned = crops.flip(2)

@@ -306,9 +306,8 @@ def train(together: Together, options: argparse.Namespace) -> None:
         """What is learnt from at some part of the run; the crops to come are made accordingly."""
         size, sigma, count = SMALL if done < options.small else LARGE
         phase = Phase(size, sigma, options.batch or count)
-        samples.want(
-            size, phase.count // (2 if run.teacher else 1), STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done
-        )
+        made = phase.count // 2 if run.teacher else phase.count  # the other half are mirror images of earlier ones
+        samples.want(size, made, STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done)
         return phase
 
     note(people={name: len(people) for name, people in material.people.items()}, held_out=len(material.held_out))

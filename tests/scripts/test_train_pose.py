@@ -185,7 +185,7 @@ def test_heatmaps_of_mirrored_crops_are_mirrored_cell_by_cell(material):
     dots = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
     dots[0, 20, [0, 12, 60]] = 255
     assert mirror_crops(dots)[0, 20, :61, 0].nonzero().flatten().tolist() == [0, 48, 60]
-    turned = batch.keypoints[:, HALPE136.flip_indices].clone()
+    turned = batch.keypoints[:, HALPE136.flip_indices.copy()]
     turned[..., 0] = 60 - turned[..., 0]
     expected, _ = targets_of(turned, batch.weights, (64, 64), 2.0)
     torch.testing.assert_close(mirror_heatmaps(targets), expected)
