@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from detector_scenes import run_length_mask
+from told_keypoints import combined, read_told
 
 from wholepose.evaluation.holdout import holdout_ids, split_photos
 from wholepose.skeletons import HALPE136
@@ -68,28 +69,32 @@ def shrunk(picture: np.ndarray, factor: float) -> np.ndarray:
     return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else picture
 
 
-def read_photos(folder: Path) -> tuple[list[Labelled], list[Labelled]]:
-    """People of a set of labelled photos, and those of them that are held out."""
+def read_photos(folder: Path, told: dict[int, np.ndarray]) -> tuple[list[Labelled], list[Labelled]]:
+    """People of a set of labelled photos, and those of them that are held out, of whom nothing told is taken."""
     document = json.loads((folder / "train.json").read_text(encoding="utf-8"))
     if document["categories"][0]["keypoints"] != list(HALPE136.keypoint_names):
         raise SystemExit(f"{folder}: lists other keypoints than Halpe's 136")
     held_out = holdout_ids([image["id"] for image in document["images"]]) if folder.name == "lsp" else frozenset()
     files = {image["id"]: image["file_name"] for image in document["images"]}
-    rows: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+    rows: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
     for row in document["annotations"]:
         keypoints = np.array(row.get("keypoints", []), dtype=np.float32).reshape(-1, 3)
         x, y, width, height = row["bbox"]
         if row.get("iscrowd") or row.get("suspect_left_right") or min(width, height) < 8:
             continue
         if len(keypoints) and keypoints[:, 2].any():
-            rows.setdefault(row["image_id"], []).append((keypoints, np.array([x, y, x + width, y + height])))
+            box = np.array([x, y, x + width, y + height])
+            place, labelled = keypoints[:, :2], keypoints[:, 2] > 0
+            if row["id"] in told and row["image_id"] not in held_out:
+                place, labelled = combined(place, labelled, told[row["id"]], box)
+            rows.setdefault(row["image_id"], []).append((place, labelled, box))
     kept, left = [], []
     for image_id, people in rows.items():
         photo = read_rgb(folder / files[image_id])
-        factor = min(1.0, LONGEST_PX / max((box[2:] - box[:2]).max() for _, box in people))
+        factor = min(1.0, LONGEST_PX / max((box[2:] - box[:2]).max() for *_, box in people))
         photo = shrunk(photo, factor)
-        for keypoints, box in people:
-            person = Labelled(photo, keypoints[:, :2] * factor, keypoints[:, 2] > 0, box * factor)
+        for place, labelled, box in people:
+            person = Labelled(photo, place * factor, labelled, box * factor)
             (left if image_id in held_out else kept).append(person)
     for person in kept if folder.name in NOT_SHOWN else ():
         person.keypoints[NOT_SHOWN[folder.name]], person.labelled[NOT_SHOWN[folder.name]] = np.inf, True
@@ -143,8 +148,8 @@ def _add_parts(people: dict[str, list[Labelled]], person: Labelled, visibility: 
             people[name].append(person)
 
 
-def read_street(folder: Path) -> tuple[list[np.ndarray], list[Labelled]]:
-    """People of photos with masks: cut out, at most 256 pixels tall, and in their photos, without keypoints."""
+def read_street(folder: Path, told: dict[int, np.ndarray]) -> tuple[list[np.ndarray], list[Labelled]]:
+    """People of photos with masks: cut out, at most 256 pixels tall, and in their photos, with what is told of them."""
     document = json.loads((folder / "boxes.json").read_text(encoding="utf-8"))
     files = {image["id"]: image["file_name"] for image in document["images"]}
     figures, people = [], []
@@ -154,21 +159,27 @@ def read_street(folder: Path) -> tuple[list[np.ndarray], list[Labelled]]:
         whole = np.dstack([photo, run_length_mask(row["segmentation"])])[y : y + height, x : x + width]
         figures.append(shrunk(whole, 256 / height))
         factor = min(1.0, LONGEST_PX / max(width, height))
-        box = np.array([x, y, x + width, y + height]) * factor
-        people.append(Labelled(shrunk(photo, factor), np.zeros((136, 2), np.float32), np.zeros(136, bool), box))
+        box = np.array([x, y, x + width, y + height])
+        place, labelled = np.zeros((136, 2), np.float32), np.zeros(136, bool)
+        if row["id"] in told:
+            place, labelled = combined(place, labelled, told[row["id"]], box)
+        people.append(Labelled(shrunk(photo, factor), place * factor, labelled, box * factor))
     return figures, people
 
 
-def read_material(stage: str, data: Path | None, crops: list[Path], scenes: list[Path]) -> Material:
-    """Everything of a stage; the clean one reads no photo at all."""
+def read_material(
+    stage: str, data: Path | None, crops: list[Path], scenes: list[Path], told: Path | None = None
+) -> Material:
+    """Everything of a stage, keypoints that were told too; the clean one reads no photo at all."""
     if stage == "clean":
         return Material(read_drawn(crops, []), backgrounds=clouds())
     assert data is not None
     material = Material(read_drawn(crops, scenes))
+    of_sets = {path.stem: read_told(path) for path in told.glob("*.npz")} if told else {}
     for name in PHOTO_SETS:
-        material.people[name], left = read_photos(data / name)
+        material.people[name], left = read_photos(data / name, of_sets.get(name, {}))
         material.held_out += left
-    material.figures, material.people["street"] = read_street(data / "street")
+    material.figures, material.people["street"] = read_street(data / "street", of_sets.get("street", {}))
     for file in split_photos(data / "negatives" / "train.json")[0][::3]:
         material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
     return material

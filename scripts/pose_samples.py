@@ -23,22 +23,22 @@ SHARES = {
     "clean": {"body": 0.6, "face": 0.1, "left_hand": 0.08, "right_hand": 0.08, **ZOOMED_SHARES, "nobody": 0.02},
     "default": {
         "lspet": 0.22,
-        "lsp": 0.05,
+        "lsp": 0.04,
         "coco": 0.14,
-        "studio": 0.02,
+        "studio": 0.03,
         "face68": 0.06,
-        "hand21": 0.13,
-        "body": 0.07,
+        "hand21": 0.12,
+        "body": 0.06,
         "scenes": 0.15,
         "face": 0.03,
         "left_hand": 0.05,
         "right_hand": 0.05,
         **ZOOMED_SHARES,
-        "street": 0.1,
+        "street": 0.12,
         "nobody": 0.04,
     },
 }
-"""Share of each set in a batch, by stage; "street" has no labels, only a teacher tells something of it."""
+"""Share of each set in a batch, by stage; nobody has labelled "street", other networks tell something of it."""
 GROWTH = {"face68": 2.8, **dict.fromkeys(("face", "hand21", "left_hand", "right_hand", *ZOOMED), 2.0)}
 """How much larger than its keypoints the box around a face or a hand may be."""
 HIDDEN, COARSE = 0.25, 0.5

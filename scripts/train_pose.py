@@ -80,6 +80,7 @@ DATA = {
         "Clothing Co-Parsing, 1,003 people cut out to stand beside others (photos of bloggers, no licence of theirs)",
         "259 studio photos of HuuTranDuc/LiteHrnet (no licence of the photos)",
         "INRIA Person negatives as backgrounds (research)",
+        "where keypoints are in these photos, as told by MoveNet Thunder and BlazePose (Google, Apache-2.0)",
         SYNTHETIC,
         SYNTHETIC_HANDS,
     ),
@@ -240,6 +241,7 @@ def main() -> None:
     parser.add_argument(
         "--scenes", type=Path, nargs="*", default=[], help="folders of scripts/draw_detector_scenes.py; default stage"
     )
+    parser.add_argument("--told", type=Path, help="folder of scripts/movenet.py; default stage")
     parser.add_argument("--packs", type=Path, help="folder of scripts/pack_pose.py, in place of all these")
     parser.add_argument("--run", type=Path, required=True, help="where checkpoints and the log go")
     parser.add_argument("--minutes", type=float, required=True, help="of training, over all processes of the run")
@@ -277,11 +279,13 @@ def train(together: Together, options: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)
     torch.backends.cudnn.benchmark = True
     cv2.setNumThreads(1)
-    shares = {name: share for name, share in SHARES[options.stage].items() if options.teacher or name != "street"}
     if options.packs:
         material = read_packs(options.stage, options.packs)
     else:
-        material = read_material(options.stage, options.data, options.crops, options.scenes)
+        material = read_material(options.stage, options.data, options.crops, options.scenes, options.told)
+    shares = dict(SHARES[options.stage])
+    if not options.teacher and not any(person.labelled.any() for person in material.people.get("street", [])):
+        shares.pop("street", None)  # nothing is known of them
     run = Run(options, device, together)
     run.model.train()
     progress = run.progress

