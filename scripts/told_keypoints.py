@@ -13,7 +13,7 @@ SURE, PART_SURE, SAME = 0.3, 0.5, 0.04
 share of the box.
 
 Of the labelled keypoints of COCO's train photos, MoveNet told three quarters so, where it looked at the right person;
-97.5 % of these were within a similarity of 0.5, and their mean similarity was .92.
+97.6 % of these were within a similarity of 0.5, and their mean similarity was .92 (``tell_keypoints.py --check``).
 """
 NEAR, OURS = 0.1, 0.25
 """How far it may be from a label, as a share of the box, and what the label then weighs in their mean."""
