@@ -1,7 +1,7 @@
 """Packs all that scripts/train_pose.py learns from into a few small files, to bring it to another machine.
 
     python scripts/pack_pose.py --crops runs/crops --more-crops runs/hands --scenes runs/scenes --data ../shared/data \\
-        --out runs/packs --megabytes 50
+        --told runs/told --out runs/packs --megabytes 50
     python scripts/train_pose.py default --packs runs/packs ...
 
 Photos are cut around their people and kept as WebP, keypoints in eighths of a pixel. People are spread over the files
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--more-crops", type=Path, nargs="*", default=[], help="folders of crops of other looks")
     parser.add_argument("--scenes", type=Path, nargs="*", default=[], help="folders of drawn scenes")
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
-    parser.add_argument("--told", type=Path, help="folder of scripts/movenet.py")
+    parser.add_argument("--told", type=Path, help="folder of scripts/tell_keypoints.py")
     parser.add_argument("--out", type=Path, required=True, help="folder; packs that are there are replaced")
     parser.add_argument("--megabytes", type=float, default=50, help="of a pack at most, about")
     options = parser.parse_args()

@@ -14,7 +14,7 @@ from wholepose.models.folding import fold_batch_norms
 from wholepose.models.posenet import STRIDE
 from wholepose.skeletons import HALPE136
 
-LABELS = 0.7
+LABELS = 0.3
 """How much labels weigh against what is told where there are both; where nobody is, nothing that is told counts."""
 WAITING = 12
 """Steps after which the mirror images of crops are learnt from."""

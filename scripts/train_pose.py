@@ -1,7 +1,7 @@
 """Trains the embedded pose models within a budget of minutes, on the CPU or a GPU.
 
     python scripts/train_pose.py clean --crops runs/crops --run runs/clean --minutes 40
-    python scripts/train_pose.py default --crops runs/crops --data ../shared/data \\
+    python scripts/train_pose.py default --crops runs/crops --data ../shared/data --told runs/told \\
         --init runs/clean/average.safetensors --run runs/default --minutes 120
 
     python scripts/train_pose.py default --packs runs/packs --device cuda --workers 12 --batch 128 --small 0 \\
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument(
         "--scenes", type=Path, nargs="*", default=[], help="folders of scripts/draw_detector_scenes.py; default stage"
     )
-    parser.add_argument("--told", type=Path, help="folder of scripts/movenet.py; default stage")
+    parser.add_argument("--told", type=Path, help="folder of scripts/tell_keypoints.py; default stage")
     parser.add_argument("--packs", type=Path, help="folder of scripts/pack_pose.py, in place of all these")
     parser.add_argument("--run", type=Path, required=True, help="where checkpoints and the log go")
     parser.add_argument("--minutes", type=float, required=True, help="of training, over all processes of the run")
