@@ -51,6 +51,8 @@ ROOM = 1.25
 SIDE, STRIDE = 256, 4
 """Of their crops in pixels, and of MoveNet's heatmaps in pixels a cell."""
 HEADS = ("center", "kpt_regress", "kpt_heatmap", "kpt_offset")
+FADING = 1.8
+"""Cells added to a distance by which a heatmap is divided."""
 ANKLES = {15: 27, 16: 28}
 FEET = {24: 29, 25: 30, 20: 31, 21: 32}
 """Ours: BlazePose's."""
@@ -79,13 +81,13 @@ class MoveNet:
         count, height, width = len(crops), *center.shape[2:]
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         from_middle = ((rows - height / 2) ** 2 + (columns - width / 2) ** 2).sqrt()
-        best = (center.sigmoid()[:, 0] / (from_middle + 1.8)).flatten(1).argmax(1)
+        best = (center.sigmoid()[:, 0] / (from_middle + FADING)).flatten(1).argmax(1)
         vectors = regressed.flatten(2)[torch.arange(count), :, best].reshape(count, -1, 2)
         expected = vectors + torch.stack([best // width, best % width], 1)[:, None]
         grid = torch.stack([rows, columns], -1).float()
         apart = (grid - expected[:, :, None, None]).square().sum(-1).sqrt()
         scores = heatmaps.sigmoid()
-        at = (scores / (apart + 1.8)).flatten(2).argmax(2)[..., None]
+        at = (scores / (apart + FADING)).flatten(2).argmax(2)[..., None]
         moved = offsets.reshape(*expected.shape, -1).gather(3, at[:, :, None].expand(-1, -1, 2, 1))[..., 0]
         places = (torch.cat([at % width, at // width], 2) + moved.flip(2)) * STRIDE - 0.5
         return torch.cat([places, scores.flatten(2).gather(2, at)], 2).numpy()
@@ -231,11 +233,14 @@ def main() -> None:
     parser.add_argument("--model", default="default", help="of wholepose, for faces and hands")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     options = parser.parse_args()
-    movenet = MoveNet(options.networks / "movenet-thunder.json")
+    files = [options.networks / f"{name}.json" for name in ("movenet-thunder", "blazepose-heavy")]
+    for file in files:
+        if not file.exists():
+            raise SystemExit(f"{file}: is not there; --help says how to get it")
+    movenet, blazepose = MoveNet(files[0]), BlazePose(files[1])
     if options.check:
         print(check(movenet, options.data))
         return
-    blazepose = BlazePose(options.networks / "blazepose-heavy.json")
     estimator = PoseEstimator.from_pretrained(options.model, detector=None, zoom=True)
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.sets:
