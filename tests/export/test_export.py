@@ -233,3 +233,16 @@ class TestCommand:
         assert main(["export", "--out", "x.onnx", *(word.format(path=path) for word in words)]) == code
         assert message in capsys.readouterr().err
         assert not list(tmp_path.iterdir())
+
+
+def test_either_of_two_equal_peaks_is_a_right_answer():
+    """A hundred keypoints with two equal peaks each: whichever a program takes, it is not called different."""
+    from wholepose.export.verification import _compare
+
+    rows, columns = np.mgrid[:24, :16]
+    peaks = [np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 8) for y, x in ((6, 4), (17, 11))]
+    heatmaps = torch.tensor(np.maximum(*peaks), dtype=torch.float32).expand(1, 136, 24, 16)
+    answered = torch.tensor([44.0, 68.0]).expand(1, 136, 2)
+    compared = _compare(heatmaps, answered, torch.ones(1, 136), CARD, "default")
+    assert compared.undetermined == 136
+    assert compared.max_difference_px == 0
