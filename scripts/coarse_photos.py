@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
     options = parser.parse_args()
     model, card = load_model(options.weights)
-    _, people = read_photos(options.data / "lsp")
+    _, people = read_photos(options.data / "lsp", {})
     for longest, quality in CASES:
         shown = people if longest is None else [coarser(person, longest, quality) for person in people]
         right = pck(model, shown, card.input_size, torch.device("cpu"))
