@@ -64,8 +64,8 @@ STRENGTHS = (1.0, 0.55)
 ABSENT = 0.25
 """Weight of a keypoint that is not in the crop against one that is."""
 KERNEL = 11
-SAVE_S = 480
-"""Between checkpoints."""
+SAVE_S = {"cpu": 480}
+"""Between checkpoints, by device; 120 on all others, which may be taken away."""
 REPORT_S = {"cpu": 60}
 """Between lines of the log, by device; 15 on all others."""
 SYNTHETIC = "synthetic people of wholepose (clean looks)"
@@ -333,7 +333,7 @@ def train(together: Together, options: argparse.Namespace) -> None:
         if time.monotonic() - reported > REPORT_S.get(device.type, 15):
             reported = time.monotonic()
             note(size=size, loss=round(running.item(), 3))
-        if time.monotonic() - saved > SAVE_S:
+        if time.monotonic() - saved > SAVE_S.get(device.type, 120):
             keep(size)
             saved = time.monotonic()
     keep(LARGE.size)
