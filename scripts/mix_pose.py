@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from averaging import move
+
 from wholepose.models.checkpoints import load_model, save_model
 from wholepose.models.posenet import PoseNet
 
@@ -22,10 +24,7 @@ def mix(one: PoseNet, other: PoseNet, share: float) -> None:
     """
     if one.config != other.config or one.num_keypoints != other.num_keypoints:
         raise ValueError("the networks differ in shape")
-    others = other.state_dict()
-    one.load_state_dict(
-        {name: v.lerp(others[name], share) if v.is_floating_point() else v for name, v in one.state_dict().items()}
-    )
+    move(one, other, share)
 
 
 def main() -> None:

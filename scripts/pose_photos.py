@@ -175,7 +175,7 @@ def read_material(
         return Material(read_drawn(crops, []), backgrounds=clouds())
     assert data is not None
     material = Material(read_drawn(crops, scenes))
-    of_sets = {path.stem: read_told(path) for path in told.glob("*.npz")} if told else {}
+    of_sets = read_told(told) if told else {}
     for name in PHOTO_SETS:
         material.people[name], left = read_photos(data / name, of_sets.get(name, {}))
         material.held_out += left

@@ -28,7 +28,7 @@ from told_keypoints import NEAR, WHOLE, combined
 from tqdm import tqdm
 
 from wholepose import PoseEstimator
-from wholepose.geometry import crop_image, crop_matrices, transform_points
+from wholepose.geometry import crop_image, crop_matrices, invert_affine, transform_points, xywh_to_xyxy
 from wholepose.outputs import atomic_path
 from wholepose.skeletons import COCO17, HALPE136
 
@@ -172,8 +172,7 @@ def upright(labels: np.ndarray) -> float:
 
 
 def _in_photo(answer: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-    return np.column_stack([transform_points(answer[:, :2], back), answer[:, 2]])
+    return np.column_stack([transform_points(answer[:, :2], invert_affine(matrix)), answer[:, 2]])
 
 
 class Row(NamedTuple):
@@ -191,11 +190,9 @@ def rows(data: Path, name: str) -> Iterator[Row]:
     document = json.loads((data / name / SETS[name]).read_text(encoding="utf-8"))
     files = {image["id"]: data / name / image["file_name"] for image in document["images"]}
     for row in tqdm([row for row in document["annotations"] if not row.get("iscrowd")], name):
-        x, y, width, height = row["bbox"]
+        box = xywh_to_xyxy(np.array(row["bbox"], dtype=np.float64))
         labels = np.array(row.get("keypoints") or [0] * 3 * len(HALPE136.keypoint_names), np.float32).reshape(-1, 3)
-        yield Row(
-            row["id"], read_rgb(files[row["image_id"]]), np.array([x, y, x + width, y + height]), labels, row["area"]
-        )
+        yield Row(row["id"], read_rgb(files[row["image_id"]]), box, labels, row["area"])
 
 
 def check(network: MoveNet, data: Path) -> str:

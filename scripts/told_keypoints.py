@@ -19,10 +19,19 @@ NEAR, OURS = 0.1, 0.25
 """How far it may be from a label, as a share of the box, and what the label then weighs in their mean."""
 
 
-def read_told(path: Path) -> dict[int, np.ndarray]:
-    """By id of a person's row: what was told of them (looks, 136, 3), x and y in pixels of the photo, and score."""
-    with np.load(path, allow_pickle=False) as file:
-        return dict(zip(file["ids"].tolist(), file["keypoints"], strict=True))
+def read_told(folder: Path) -> dict[str, dict[int, np.ndarray]]:
+    """By set and id of a person's row: what was told of them (looks, 136, 3), x and y in pixels, and score.
+
+    Raises:
+        SystemExit: The folder holds nothing.
+    """
+    told = {}
+    for path in folder.glob("*.npz"):
+        with np.load(path, allow_pickle=False) as file:
+            told[path.stem] = dict(zip(file["ids"].tolist(), file["keypoints"], strict=True))
+    if not told:
+        raise SystemExit(f"{folder}: holds nothing told; scripts/tell_keypoints.py writes it")
+    return told
 
 
 def combined(

@@ -237,3 +237,13 @@ def test_held_out_people_keep_their_labels_alone(tmp_path):
     assert len(left) == len(holdout_ids(ids)) == 200
     assert all(person.labelled.sum() == 12 for person in left)
     assert all(person.labelled.sum() == 26 for person in kept)
+
+
+def test_a_folder_without_anything_told_is_complained_of(tmp_path):
+    from told_keypoints import read_told
+
+    with pytest.raises(SystemExit, match=r"holds nothing told; scripts/tell_keypoints\.py writes it"):
+        read_told(tmp_path / "missing")
+    np.savez(tmp_path / "lsp.npz", ids=[7], keypoints=np.ones((1, 2, 136, 3)))
+    told = read_told(tmp_path)
+    assert told["lsp"][7].shape == (2, 136, 3)
