@@ -1,10 +1,8 @@
 """Writes the person detector as the embedded ONNX file, measures it and stores the figures in its card.
 
-    python scripts/export_detector.py --data ../shared/data --run runs/detector --name wholepose_detector_v1 \
-        --out runs/release
-    python scripts/embed_weights.py runs/release/wholepose_detector_v1.onnx detector
-
-Beside the ONNX file it writes a safetensors file that scripts/train_detector.py goes on from.
+    python scripts/export_detector.py weights/wholepose_detector_v2.safetensors --data ../shared/data \
+        --name wholepose_detector_v2 --out runs/release
+    python scripts/embed_weights.py runs/release/wholepose_detector_v2.onnx detector
 
 The threshold is the lowest one with fewer than `--false-positives` boxes a picture on the photos without people that
 training left out. Those and coco/dev were used for choosing, so the figures are no test of what was never looked at.
@@ -24,7 +22,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -32,31 +30,33 @@ from detector_measure import average_precision, dev_photos
 
 from wholepose.detectors.base import Detections
 from wholepose.detectors.embedded import DetectorCard, EmbeddedDetector
+from wholepose.export.stored_weights import byte_weights
 from wholepose.evaluation.holdout import split_photos
 from wholepose.models.detector import DetectorNet
 from wholepose.outputs import atomic_path
 
+CARD = Path(__file__).parent / "cards" / "detector.json"
 NMS_IOU = 0.6
 MOST_PEOPLE = 300
 
 
 class DetectorGraph(nn.Module):
-    """The network with its preprocessing and flip test: (H, W, 3) uint8 to boxes (1, A, 4) and scores (1, 1, A)."""
+    """The network with its preprocessing: (H, W, 3) uint8 to boxes (1, A, 4) and scores (1, 1, A)."""
 
-    def __init__(self, net: DetectorNet) -> None:
+    def __init__(self, net: DetectorNet, flip_test: bool) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.flip_test = net, flip_test
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        logits, boxes, _, _ = self.net(image.permute(2, 0, 1)[None].float() / 127.5 - 1, flip_test=True)
+        logits, boxes, _, _ = self.net(image.permute(2, 0, 1)[None].float() / 127.5 - 1, flip_test=self.flip_test)
         return boxes, logits.sigmoid()[:, None]
 
 
-def to_onnx(net: DetectorNet) -> onnx.ModelProto:
-    """Exports the network and puts non-maximum suppression behind it."""
+def to_onnx(net: DetectorNet, *, flip_test: bool) -> onnx.ModelProto:
+    """Exports the network and puts non-maximum suppression behind it; weights are kept as int8."""
     rows, columns = torch.export.Dim("rows", min=1, max=128), torch.export.Dim("columns", min=1, max=128)
     program = torch.onnx.export(
-        DetectorGraph(net).eval(),
+        DetectorGraph(net, flip_test).eval(),
         (torch.zeros(320, 416, 3, dtype=torch.uint8),),
         dynamic_shapes={"image": {0: 32 * rows, 1: 32 * columns}},
         input_names=["image"],
@@ -65,7 +65,7 @@ def to_onnx(net: DetectorNet) -> onnx.ModelProto:
         verbose=False,
     )
     assert program is not None
-    model = program.model_proto
+    model = byte_weights(program.model_proto)
     graph = model.graph
     for name, value in (("score_threshold", 0.05), ("iou_threshold", NMS_IOU)):
         graph.initializer.append(numpy_helper.from_array(np.array([value], dtype=np.float32), name))
@@ -112,42 +112,26 @@ def write(model: onnx.ModelProto, card: DetectorCard, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("weights", type=Path, help="safetensors file of scripts/train_detector.py or import_nanodet.py")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
+    parser.add_argument("--about", type=Path, default=CARD, help="texts of the card: JSON by field")
     parser.add_argument("--name", required=True, help="of the released weights")
     parser.add_argument("--out", type=Path, required=True, help="folder")
-    parser.add_argument("--input-size", type=int, default=416)
-    parser.add_argument("--false-positives", type=float, default=0.3)
+    parser.add_argument(
+        "--input-size", type=int, default=480, help="longer side in pixels to which pictures are brought"
+    )
+    parser.add_argument("--flip-test", action="store_true", help="look at every picture mirrored, too; twice the time")
+    parser.add_argument("--false-positives", type=float, default=0.3, help="at most so many a photo without people")
     options = parser.parse_args()
 
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{options.name}.onnx"
-    checkpoint = torch.load(options.run / "last.pt", weights_only=True)
-    save_file(
-        {name: value.contiguous() for name, value in checkpoint["weights"].items()},
-        path.with_suffix(".safetensors"),
-        {"pictures": str(checkpoint["pictures"])},
-    )
     net = DetectorNet()
-    net.load_state_dict(checkpoint["weights"])
-    model = to_onnx(net.eval())
-    card = DetectorCard(
-        name=options.name,
-        input_size=options.input_size,
-        threshold=0.3,
-        licence="Apache-2.0 (code); weights trained on photos under research and various terms, see training_data",
-        description=f"Person detector of wholepose, trained on {checkpoint['pictures']} composed pictures on a CPU; "
-        "boxes of what shows of people. The threshold was chosen on the photos without people, the input size and "
-        "the flip test on coco/dev, so these figures flatter it.",
-        training_data=(
-            "COCO train2017, 78 photos (annotations CC BY 4.0, photos various terms)",
-            "Leeds Sports Pose and LSP Extended training sets (Flickr photos, no licence stated)",
-            "Clothing Co-Parsing (Apache-2.0 file; photos of bloggers without licence)",
-            "studio photos of HuuTranDuc/LiteHrnet (no licence of the photos)",
-            "INRIA Person negatives (research)",
-            "synthetic people of wholepose",
-        ),
-    )
+    net.load_state_dict(load_file(options.weights))
+    model = to_onnx(net.eval(), flip_test=options.flip_test)
+    texts = json.loads(options.about.read_text(encoding="utf-8"))
+    texts["training_data"] = tuple(texts["training_data"])
+    card = DetectorCard(name=options.name, input_size=options.input_size, threshold=0.3, **texts)
     write(model, card, path)
 
     detector = EmbeddedDetector(path=path, threshold=0.005, input_size=options.input_size, threads=2)

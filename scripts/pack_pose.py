@@ -179,11 +179,12 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, nargs="*", default=[], help="folders of drawn scenes")
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
     parser.add_argument("--told", type=Path, help="folder of scripts/tell_keypoints.py")
+    parser.add_argument("--web", type=Path, help="folder of scripts/gather_photos.py")
     parser.add_argument("--out", type=Path, required=True, help="folder; packs that are there are replaced")
     parser.add_argument("--megabytes", type=float, default=50, help="of a pack at most, about")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    material = read_material("default", options.data, options.more_crops, options.scenes, options.told)
+    material = read_material("default", options.data, options.more_crops, options.scenes, options.told, options.web)
     drawn = read_drawn(options.crops, [])
     for name, people in drawn.items():
         material.people[name] += people

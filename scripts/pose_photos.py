@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from detector_scenes import run_length_mask
 from told_keypoints import combined, read_told
 
 from wholepose.evaluation.holdout import holdout_ids, split_photos
+from wholepose.geometry import xywh_to_xyxy
 from wholepose.skeletons import HALPE136
 
 LONGEST_PX = 420  # photos are kept so that a person's box is at most this high
@@ -148,27 +150,38 @@ def _add_parts(people: dict[str, list[Labelled]], person: Labelled, visibility: 
             people[name].append(person)
 
 
-def read_street(folder: Path, told: dict[int, np.ndarray]) -> tuple[list[np.ndarray], list[Labelled]]:
-    """People of photos with masks: cut out, at most 256 pixels tall, and in their photos, with what is told of them."""
+def read_unlabelled(folder: Path, told: dict[int, np.ndarray]) -> tuple[list[np.ndarray], list[Labelled]]:
+    """People of photos with boxes alone, with what is told of them; those with masks are cut out too, 256 px at most."""
     document = json.loads((folder / "boxes.json").read_text(encoding="utf-8"))
     files = {image["id"]: image["file_name"] for image in document["images"]}
-    figures, people = [], []
+    rows: dict[int, list[dict[str, Any]]] = {}
     for row in document["annotations"]:
-        x, y, width, height = (round(value) for value in row["bbox"])
-        photo = read_rgb(folder / files[row["image_id"]])
-        whole = np.dstack([photo, run_length_mask(row["segmentation"])])[y : y + height, x : x + width]
-        figures.append(shrunk(whole, 256 / height))
-        factor = min(1.0, LONGEST_PX / max(width, height))
-        box = np.array([x, y, x + width, y + height])
-        place, labelled = np.zeros((136, 2), np.float32), np.zeros(136, bool)
-        if row["id"] in told:
-            place, labelled = combined(place, labelled, told[row["id"]], box)
-        people.append(Labelled(shrunk(photo, factor), place * factor, labelled, box * factor))
+        rows.setdefault(row["image_id"], []).append(row)
+    figures, people = [], []
+    for image_id, somebody in rows.items():
+        photo = read_rgb(folder / files[image_id])
+        factor = min(1.0, LONGEST_PX / max(max(row["bbox"][2:]) for row in somebody))
+        smaller = shrunk(photo, factor)
+        for row in somebody:
+            box = xywh_to_xyxy(np.array(row["bbox"]))
+            if "segmentation" in row:
+                x1, y1, x2, y2 = box.round().astype(int)
+                whole = np.dstack([photo, run_length_mask(row["segmentation"])])[y1:y2, x1:x2]
+                figures.append(shrunk(whole, 256 / (y2 - y1)))
+            place, labelled = np.zeros((136, 2), np.float32), np.zeros(136, bool)
+            if row["id"] in told:
+                place, labelled = combined(place, labelled, told[row["id"]], box)
+            people.append(Labelled(smaller, place * factor, labelled, box * factor))
     return figures, people
 
 
 def read_material(
-    stage: str, data: Path | None, crops: list[Path], scenes: list[Path], told: Path | None = None
+    stage: str,
+    data: Path | None,
+    crops: list[Path],
+    scenes: list[Path],
+    told: Path | None = None,
+    web: Path | None = None,
 ) -> Material:
     """Everything of a stage, keypoints that were told too; the clean one reads no photo at all."""
     if stage == "clean":
@@ -179,7 +192,9 @@ def read_material(
     for name in PHOTO_SETS:
         material.people[name], left = read_photos(data / name, of_sets.get(name, {}))
         material.held_out += left
-    material.figures, material.people["street"] = read_street(data / "street", of_sets.get("street", {}))
+    material.figures, material.people["street"] = read_unlabelled(data / "street", of_sets.get("street", {}))
+    if web:
+        material.people["web"] = read_unlabelled(web, of_sets.get("web", {}))[1]
     for file in split_photos(data / "negatives" / "train.json")[0][::3]:
         material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
     return material

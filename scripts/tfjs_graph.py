@@ -37,6 +37,17 @@ class Graph:
         """Names of the nodes that contain `part`, in order."""
         return [name for name, node in self._nodes.items() if part in name and node["op"] != "Const"]
 
+    def convolutions(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Filters (O, I, H, W) and bias (O,) of the plain convolutions, by the number at the end of their names."""
+        found = []
+        for name in (name for name, node in self._nodes.items() if node["op"] == "Conv2D"):
+            (added,) = (node["input"] for node in self._nodes.values() if node["op"] == "Add" and name in node["input"])
+            (bias,) = (self._weights[entry] for entry in added if entry in self._weights)
+            number = name.rpartition("_")[2]
+            filters = self._weights[self._nodes[name]["input"][1]].permute(3, 2, 0, 1)
+            found.append((int(number) if number.isdigit() else 0, filters, bias.flatten()))
+        return [(filters, bias) for _, filters, bias in sorted(found, key=lambda entry: entry[0])]
+
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor, first: str, wanted: list[str]) -> list[torch.Tensor]:
         """What some nodes give.

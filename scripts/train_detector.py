@@ -2,7 +2,8 @@
 
     python scripts/draw_detector_scenes.py --assets ../shared/data/makehuman --backgrounds ../shared/data/negatives \\
         --out runs/scenes
-    python scripts/train_detector.py --data ../shared/data --scenes runs/scenes --run runs/detector --minutes 60
+    python scripts/train_detector.py --data ../shared/data --scenes runs/scenes --run runs/detector --minutes 60 \
+        --start weights/wholepose_detector_v2.safetensors --rate .1
 
 The moving average of the weights is saved every two minutes and measured on coco/dev every few minutes; the run can be
 stopped at any time. `scripts/export_detector.py` turns the checkpoint into the embedded ONNX file.
@@ -24,6 +25,7 @@ import cv2
 import numpy as np
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,7 +36,7 @@ from detector_scenes import MAX_PEOPLE, SceneMaker, load_photos
 from machine import has_fast_bf16
 from muon import Muon, split_parameters
 
-from wholepose.models.detector import DetectorConfig, DetectorNet
+from wholepose.models.detector import STRIDES, DetectorNet
 from wholepose.outputs import atomic_path
 
 PHASES = ((0.5, 256, 24), (0.82, 320, 16), (1.01, 384, 11))
@@ -42,6 +44,7 @@ PHASES = ((0.5, 256, 24), (0.82, 320, 16), (1.01, 384, 11))
 
 PEAK_RATES = (0.02, 2e-3)
 """Of Muon for the filters between the first layer and the last ones, and of AdamW for the rest."""
+OUTER = ("stem.", *(f"heads.{level}.1." for level in range(len(STRIDES))))
 EMA_DECAY = 0.998
 BOX_WEIGHT = 2.5
 
@@ -123,8 +126,9 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, help="folder that scripts/draw_detector_scenes.py filled")
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=45)
-    parser.add_argument("--start", type=Path, metavar="FILE", help="go on from these weights: last.pt or .safetensors")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="go on from these weights, a .safetensors file")
     parser.add_argument("--from-share", type=float, default=0.0, help="where in the schedule to begin, 0 to 1")
+    parser.add_argument("--rate", type=float, default=1.0, help="highest learning rates against those for new weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measure-every", type=float, default=6, metavar="MINUTES")
     options = parser.parse_args()
@@ -136,19 +140,14 @@ def main() -> None:
 
     maker = SceneMaker(load_photos(options.data, options.scenes))
     dev = dev_photos(options.data)
-    net = DetectorNet(DetectorConfig()).to(memory_format=torch.channels_last)
+    net = DetectorNet().to(memory_format=torch.channels_last)
     step = pictures = 0
     if options.start is not None:
-        if options.start.suffix == ".safetensors":
-            with safe_open(options.start, "pt") as file:
-                net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-                pictures = int(file.metadata()["pictures"])
-        else:
-            checkpoint = torch.load(options.start, weights_only=True)
-            net.load_state_dict(checkpoint["weights"])
-            pictures = checkpoint["pictures"]
+        with safe_open(options.start, "pt") as file:
+            net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            pictures = int(file.metadata()["pictures"])
     average = copy.deepcopy(net).eval()
-    filters, others = split_parameters(net, ("stem.", "outputs."))
+    filters, others = split_parameters(net, OUTER)
     optimisers = (Muon(filters), torch.optim.AdamW(others, weight_decay=0.0))
 
     start = last_save = last_measure = time.monotonic()
@@ -178,7 +177,7 @@ def main() -> None:
         height = min(1.0, (step + 1) / 150) * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * share)))
         for optimiser, peak in zip(optimisers, PEAK_RATES, strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = height * peak
+                group["lr"] = options.rate * height * peak
             optimiser.zero_grad(set_to_none=True)
         score_loss, box_loss = loss_of(net, batch)
         (score_loss + BOX_WEIGHT * box_loss).backward()  # type: ignore[no-untyped-call]
@@ -197,8 +196,8 @@ def main() -> None:
         done = progress() >= 1
         if done or now - last_save > 120:
             last_save = now
-            with atomic_path(options.run / "last.pt") as path:
-                torch.save({"weights": average.state_dict(), "pictures": pictures, "steps": step}, path)
+            with atomic_path(options.run / "last.safetensors") as path:
+                save_file(average.state_dict(), path, {"pictures": str(pictures)})
         if done or now - last_measure > options.measure_every * 60:
             last_measure = now
             figures = average_precision(dev, [find_people(average, photo.image) for photo in dev])

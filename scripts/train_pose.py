@@ -33,7 +33,7 @@ from machine import has_fast_bf16
 from muon import Muon, split_parameters
 from pack_pose import read_packs
 from pose_photos import Labelled, read_material
-from pose_samples import SHARES, Batch, Samples
+from pose_samples import SHARES, UNLABELLED, Batch, Samples
 from teaching import Teacher
 from together import Together, run_together
 from torch.utils.data import DataLoader
@@ -242,6 +242,7 @@ def main() -> None:
         "--scenes", type=Path, nargs="*", default=[], help="folders of scripts/draw_detector_scenes.py; default stage"
     )
     parser.add_argument("--told", type=Path, help="folder of scripts/tell_keypoints.py; default stage")
+    parser.add_argument("--web", type=Path, help="folder of scripts/gather_photos.py; default stage")
     parser.add_argument("--packs", type=Path, help="folder of scripts/pack_pose.py, in place of all these")
     parser.add_argument("--run", type=Path, required=True, help="where checkpoints and the log go")
     parser.add_argument("--minutes", type=float, required=True, help="of training, over all processes of the run")
@@ -282,10 +283,11 @@ def train(together: Together, options: argparse.Namespace) -> None:
     if options.packs:
         material = read_packs(options.stage, options.packs)
     else:
-        material = read_material(options.stage, options.data, options.crops, options.scenes, options.told)
+        material = read_material(options.stage, options.data, options.crops, options.scenes, options.told, options.web)
     shares = dict(SHARES[options.stage])
-    if not options.teacher and not any(person.labelled.any() for person in material.people.get("street", [])):
-        shares.pop("street", None)  # nothing is known of them
+    for name in UNLABELLED:
+        if not options.teacher and not any(person.labelled.any() for person in material.people.get(name, [])):
+            shares.pop(name, None)  # nothing is known of them
     run = Run(options, device, together)
     run.model.train()
     progress = run.progress

@@ -96,7 +96,7 @@ def test_the_threshold_only_cuts_the_tail() -> None:
 def test_the_file_is_small_and_says_what_it_is() -> None:
     assert EMBEDDED_DETECTOR.stat().st_size < 8e6
     detector = EmbeddedDetector()
-    assert detector.name == detector.card.name == "wholepose_detector_v1"
+    assert detector.name == detector.card.name == "wholepose_detector_v2"
     assert detector.threshold == detector.card.threshold
     assert "coco_dev/AP50" in detector.card.metrics
     assert detector.card.training_data

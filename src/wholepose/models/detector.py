@@ -1,14 +1,16 @@
-"""A small anchor-free person detector: plain convolutions, three levels, one class.
+"""A small anchor-free person detector: NanoDet-g with one class.
 
 Convention:
     A cell (row i, column j) of a level with stride s looks from the point ((j + 0.5) s, (i + 0.5) s) of the input, in
     COCO's box coordinates (0 is the input's edge), and says how far the four sides of its person's box are from there.
+
+Sources: the layout is that of NanoDet-g (https://github.com/RangiLyu/nanodet, Apache-2.0), norms folded into
+convolutions; distances as distributions are from Li et al., "Generalized Focal Loss", NeurIPS 2020.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +18,13 @@ from torch.nn import functional as F
 
 STRIDES = (8, 16, 32)
 """Input pixels a cell, of the three levels."""
+STEPS = 11
+"""A distance is a mean of 0, 1, ... 10 cells, with weights that the network gives."""
 
 _PRIOR = 0.01
-_MIRRORED = [0, 3, 2, 1, 4]  # score, left, top, right, bottom: left and right change places
-_LOG_DISTANCE_LIMIT = 4.5  # a side at most 90 cells away
+_SLOPE = 0.1
+_MEAN, _DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet's pixels, RGB
+_MIRRORED = [2, 1, 0, 3]  # left, top, right, bottom: left and right change places
 
 
 @dataclass(frozen=True)
@@ -27,85 +32,77 @@ class DetectorConfig:
     """Size of the network.
 
     Attributes:
-        widths: Channels at strides 2, 4, 8, 16 and 32.
-        depths: Residual blocks at strides 4, 8, 16 and 32.
-        neck_width: Channels of the three levels that the head looks at.
+        width: Channels that the first of four stages takes in; each gives twice as many to the next.
+        depths: Blocks of the stages.
+        neck_width: Channels of the three levels that the heads look at.
     """
 
-    widths: tuple[int, int, int, int, int] = (16, 32, 64, 128, 160)
-    depths: tuple[int, int, int, int] = (1, 2, 2, 1)
-    neck_width: int = 64
+    width: int = 32
+    depths: tuple[int, int, int, int] = (1, 2, 2, 3)
+    neck_width: int = 128
 
 
-def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
-        nn.BatchNorm2d(outputs, momentum=0.03, eps=1e-3),
-        nn.ReLU(inplace=True),
-    )
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.LeakyReLU(_SLOPE, inplace=True))
 
 
-class _Stage(nn.Module):
-    """Halves the channels, runs residual blocks on one half, and joins everything again."""
-
-    def __init__(self, inputs: int, outputs: int, depth: int) -> None:
-        super().__init__()
-        half = outputs // 2
-        self.enter = _conv(inputs, 2 * half, 1)
-        self.blocks = nn.ModuleList(nn.Sequential(_conv(half, half, 3), _conv(half, half, 3)) for _ in range(depth))
-        self.leave = _conv(half * (2 + depth), outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        pieces = list(self.enter(x).chunk(2, dim=1))
-        for block in self.blocks:
-            pieces.append(pieces[-1] + block(pieces[-1]))
-        return torch.as_tensor(self.leave(torch.cat(pieces, dim=1)))
-
-
-class _Context(nn.Module):
-    """Lets every cell of the coarsest level see nearly the whole picture: max pooling over ever wider windows."""
+class _Block(nn.Module):
+    """Two narrow convolutions, what both give beside one another."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.enter = _conv(width, width // 2, 1)
-        self.leave = _conv(width * 2, width, 1)
+        self.first, self.second = _conv(width, width // 2), _conv(width // 2, width // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        pieces = [self.enter(x)]
-        for _ in range(3):
-            pieces.append(F.max_pool2d(pieces[-1], 5, 1, 2))
-        return torch.as_tensor(self.leave(torch.cat(pieces, dim=1)))
+        x = self.first(x)
+        return torch.cat([self.second(x), x], dim=1)
+
+
+class _Stage(nn.Module):
+    """What goes in beside what blocks make of it: twice the channels, at half the size with a stride of 2."""
+
+    def __init__(self, width: int, depth: int, stride: int) -> None:
+        super().__init__()
+        self.enter = _conv(width, width, stride)
+        self.blocks = nn.Sequential(*(_Block(width) for _ in range(depth)))
+        self.leave = _conv(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        return torch.cat([self.leave(self.blocks(x)), x], dim=1)
 
 
 class DetectorNet(nn.Module):
-    """Backbone, feature pyramid down and up again, and one head for all levels.
+    """Backbone, feature pyramid down and up again, and a head for each level.
 
     Args:
         config: Size of the network.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or DetectorConfig()
-        self.stem = _conv(3, config.widths[0], 3, 2)
-        self.downs = nn.ModuleList(_conv(a, b, 3, 2) for a, b in pairwise(config.widths))
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in (_MEAN, _DEVIATION))
+        self.register_buffer("scale", 127.5 / deviation, persistent=False)
+        self.register_buffer("shift", (127.5 - mean) / deviation, persistent=False)
+        self.stem = _conv(3, config.width, 2)
         self.stages = nn.ModuleList(
-            _Stage(width, width, depth) for width, depth in zip(config.widths[1:], config.depths, strict=True)
+            _Stage(config.width * 2**number, depth, 2 if number else 1) for number, depth in enumerate(config.depths)
         )
-        self.context = _Context(config.widths[-1])
         neck = config.neck_width
-        self.laterals = nn.ModuleList(_conv(width, neck, 1) for width in config.widths[2:])
-        self.merge_down = nn.ModuleList(_Stage(2 * neck, neck, 1) for _ in range(2))
-        self.steps_up = nn.ModuleList(_conv(neck, neck, 3, 2) for _ in range(2))
-        self.merge_up = nn.ModuleList(_Stage(2 * neck, neck, 1) for _ in range(2))
-        self.towers = nn.ModuleList(_conv(neck, neck, 3) for _ in STRIDES)
-        self.outputs = nn.ModuleList(nn.Conv2d(neck, 5, 1) for _ in STRIDES)
-        for output in self.outputs:
-            assert isinstance(output, nn.Conv2d)
-            assert output.bias is not None
-            nn.init.normal_(output.weight, std=0.01)
-            nn.init.constant_(output.bias, 1.1)  # sides three cells away
-            nn.init.constant_(output.bias[:1], torch.logit(torch.tensor(_PRIOR)).item())
+        self.laterals = nn.ModuleList(nn.Conv2d(config.width * factor, neck, 1) for factor in (4, 8, 16))
+        self.heads = nn.ModuleList(nn.Sequential(_conv(neck, neck), nn.Conv2d(neck, 1 + 4 * STEPS, 1)) for _ in STRIDES)
+        for convolution in (module for module in self.modules() if isinstance(module, nn.Conv2d)):
+            nn.init.kaiming_normal_(convolution.weight, a=_SLOPE, nonlinearity="leaky_relu")
+            assert convolution.bias is not None
+            nn.init.zeros_(convolution.bias)
+        for head in self.heads:
+            assert isinstance(head, nn.Sequential)
+            nn.init.normal_(head[-1].weight, std=0.01)
+            nn.init.constant_(head[-1].bias[:1], torch.logit(torch.tensor(_PRIOR)).item())
 
     def forward(self, images: Tensor, *, flip_test: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Looks for people.
@@ -118,33 +115,39 @@ class DetectorNet(nn.Module):
             Logits (B, A) that a cell sees a person, scaled by how well its box fits; boxes (B, A, 4) xyxy input pixels;
             and of the A cells the points (A, 2) as (x, y) input pixels and strides (A,).
         """
-        x = self.stem(torch.cat([images, images.flip(3)]) if flip_test else images)
+        x = images * self.scale + self.shift
+        x = F.max_pool2d(self.stem(torch.cat([x, x.flip(3)]) if flip_test else x), 3, 2, 1)
         levels: list[Tensor] = []
-        for down, stage in zip(self.downs, self.stages, strict=True):
-            x = stage(down(x))
+        for stage in self.stages:
+            x = stage(x)
             levels.append(x)
-        levels = [*levels[1:-1], self.context(levels[-1])]
-        fine, middle, coarse = (lateral(level) for lateral, level in zip(self.laterals, levels, strict=True))
-        middle = self.merge_down[0](torch.cat([middle, F.interpolate(coarse, scale_factor=2.0)], dim=1))
-        fine = self.merge_down[1](torch.cat([fine, F.interpolate(middle, scale_factor=2.0)], dim=1))
-        middle = self.merge_up[0](torch.cat([middle, self.steps_up[0](fine)], dim=1))
-        coarse = self.merge_up[1](torch.cat([coarse, self.steps_up[1](middle)], dim=1))
-        raw, points, strides = [], [], []
-        levels = [fine, middle, coarse]
-        for stride, level, tower, output in zip(STRIDES, levels, self.towers, self.outputs, strict=True):
-            cells = output(tower(level)).float()  # distances need more digits than 16-bit training has
-            if flip_test:
-                straight, mirrored = cells.chunk(2)
-                cells = (straight + mirrored.flip(3)[:, _MIRRORED]) / 2
-            raw.append(cells.flatten(2))
+        fine, middle, coarse = (lateral(level) for lateral, level in zip(self.laterals, levels[1:], strict=True))
+        middle = middle + _resized(coarse, 2.0)
+        fine = fine + _resized(middle, 2.0)
+        middle = middle + _resized(fine, 0.5)
+        coarse = coarse + _resized(middle, 0.5)
+        logits, boxes, points, strides = [], [], [], []
+        for stride, level, head in zip(STRIDES, (fine, middle, coarse), self.heads, strict=True):
+            cells = head(level).float()  # distances need more digits than 16-bit training has
             height, width = cells.shape[2:]
+            weights = cells[:, 1:].reshape(len(cells), 4, STEPS, height, width).softmax(2)
+            distances = (weights * torch.arange(STEPS, device=cells.device)[:, None, None]).sum(2)
+            scores = cells[:, 0]
+            if flip_test:
+                straight, mirrored = distances.chunk(2)
+                distances = (straight + mirrored.flip(3)[:, _MIRRORED]) / 2
+                straight, mirrored = scores.chunk(2)
+                scores = (straight + mirrored.flip(2)) / 2
             rows = (torch.arange(height, device=cells.device, dtype=cells.dtype) + 0.5) * stride
             columns = (torch.arange(width, device=cells.device, dtype=cells.dtype) + 0.5) * stride
             grid = torch.stack([columns[None].expand(height, width), rows[:, None].expand(height, width)], dim=-1)
             points.append(grid.reshape(-1, 2))
             strides.append(torch.full_like(points[-1][:, 0], stride))
-        together = torch.cat(raw, dim=2).transpose(1, 2)
-        place, size = torch.cat(points), torch.cat(strides)
-        distances = together[..., 1:].clamp(max=_LOG_DISTANCE_LIMIT).exp() * size[:, None]
-        boxes = torch.cat([place - distances[..., :2], place + distances[..., 2:]], dim=-1)
-        return together[..., 0], boxes, place, size
+            logits.append(scores.flatten(1))
+            sides = distances.flatten(2).transpose(1, 2) * stride
+            boxes.append(torch.cat([points[-1] - sides[..., :2], points[-1] + sides[..., 2:]], dim=-1))
+        return torch.cat(logits, dim=1), torch.cat(boxes, dim=1), torch.cat(points), torch.cat(strides)
+
+
+def _resized(level: Tensor, factor: float) -> Tensor:
+    return F.interpolate(level, scale_factor=factor, mode="bilinear", align_corners=False)

