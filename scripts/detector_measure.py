@@ -42,13 +42,11 @@ def dev_photos(data: Path) -> list[DevPhoto]:
 
 
 @torch.no_grad()
-def find_people(
-    net: DetectorNet, image: NDArray[np.uint8], input_size: int = 416, *, flip_test: bool = False
-) -> Detections:
-    """What the network finds in a photo, before it is exported."""
+def find_people(net: DetectorNet, image: NDArray[np.uint8], input_size: int = 480) -> Detections:
+    """What the network finds in a photo in one look, before it is exported."""
     shrunk, scale = letterbox(image, input_size)
     pixels = torch.from_numpy(shrunk).permute(2, 0, 1)[None].float() / 127.5 - 1
-    logits, boxes, _, _ = net(pixels.contiguous(memory_format=torch.channels_last), flip_test=flip_test)
+    logits, boxes, _, _ = net(pixels.contiguous(memory_format=torch.channels_last))
     scores, found = logits[0].sigmoid().numpy(), boxes[0].numpy() / scale
     best = np.argsort(-scores)[:1000]
     kept = best[non_maximum_suppression(found[best], scores[best], 0.6)][:300]

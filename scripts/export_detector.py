@@ -30,8 +30,8 @@ from detector_measure import average_precision, dev_photos
 
 from wholepose.detectors.base import Detections
 from wholepose.detectors.embedded import DetectorCard, EmbeddedDetector
-from wholepose.export.stored_weights import byte_weights
 from wholepose.evaluation.holdout import split_photos
+from wholepose.export.stored_weights import byte_weights
 from wholepose.models.detector import DetectorNet
 from wholepose.outputs import atomic_path
 
@@ -43,20 +43,20 @@ MOST_PEOPLE = 300
 class DetectorGraph(nn.Module):
     """The network with its preprocessing: (H, W, 3) uint8 to boxes (1, A, 4) and scores (1, 1, A)."""
 
-    def __init__(self, net: DetectorNet, flip_test: bool) -> None:
+    def __init__(self, net: DetectorNet) -> None:
         super().__init__()
-        self.net, self.flip_test = net, flip_test
+        self.net = net
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        logits, boxes, _, _ = self.net(image.permute(2, 0, 1)[None].float() / 127.5 - 1, flip_test=self.flip_test)
+        logits, boxes, _, _ = self.net(image.permute(2, 0, 1)[None].float() / 127.5 - 1)
         return boxes, logits.sigmoid()[:, None]
 
 
-def to_onnx(net: DetectorNet, *, flip_test: bool) -> onnx.ModelProto:
+def to_onnx(net: DetectorNet) -> onnx.ModelProto:
     """Exports the network and puts non-maximum suppression behind it; weights are kept as int8."""
     rows, columns = torch.export.Dim("rows", min=1, max=128), torch.export.Dim("columns", min=1, max=128)
     program = torch.onnx.export(
-        DetectorGraph(net, flip_test).eval(),
+        DetectorGraph(net).eval(),
         (torch.zeros(320, 416, 3, dtype=torch.uint8),),
         dynamic_shapes={"image": {0: 32 * rows, 1: 32 * columns}},
         input_names=["image"],
@@ -120,7 +120,6 @@ def main() -> None:
     parser.add_argument(
         "--input-size", type=int, default=480, help="longer side in pixels to which pictures are brought"
     )
-    parser.add_argument("--flip-test", action="store_true", help="look at every picture mirrored, too; twice the time")
     parser.add_argument("--false-positives", type=float, default=0.3, help="at most so many a photo without people")
     options = parser.parse_args()
 
@@ -128,7 +127,7 @@ def main() -> None:
     path = options.out / f"{options.name}.onnx"
     net = DetectorNet()
     net.load_state_dict(load_file(options.weights))
-    model = to_onnx(net.eval(), flip_test=options.flip_test)
+    model = to_onnx(net.eval())
     texts = json.loads(options.about.read_text(encoding="utf-8"))
     texts["training_data"] = tuple(texts["training_data"])
     card = DetectorCard(name=options.name, input_size=options.input_size, threshold=0.3, **texts)

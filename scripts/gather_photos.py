@@ -38,16 +38,17 @@ from tqdm import tqdm
 from wholepose.detectors import load_detector
 from wholepose.outputs import atomic_path
 
-WORDS = frozenset(
-    """theme themes demo website websites site webpage web page landing onepage homepage portfolio freelancer gallery
+SUBJECTS = """
+    theme themes demo website websites site webpage web page landing onepage homepage portfolio freelancer gallery
     photo photos photography photographer slideshow carousel slider lightbox lookbook album wedding gym fitness workout
     trainer crossfit boxing karate fashion clothing clothes boutique shop shopping ecommerce travel tourism tours agency
     magazine blog blogger lifestyle influencer barber barbershop salon spa restaurant hotel church charity nonprofit
     university college yoga dance dancing football soccer basketball tennis baseball cricket rugby volleyball skate ski
     skateboard snowboard climbing marathon cycling golf hiking camping sport sports athletic people portrait portraits
     kids family baby construction clinic dental medical festival concert conference testimonials unsplash pexels
-    pixabay""".split()
-)
+    pixabay
+"""
+"""A package that has one of these words in its name may hold photos of people."""
 PROMISING = (
     "gatsby-starter",
     "gatsby-theme",
@@ -71,12 +72,12 @@ ALIKE = 5
 
 def promising(names: list[str]) -> list[str]:
     """Names of packages that may hold photos of people, in a random order that is always the same."""
-    chosen = []
+    words, chosen = set(SUBJECTS.split()), []
     for name in names:
         base = name.rpartition("/")[2].lower()
         if VISION.search(base):
             continue
-        if base.startswith(PROMISING) or WORDS & set(re.split(r"[-_.0-9]+", base)):
+        if base.startswith(PROMISING) or words & set(re.split(r"[-_.0-9]+", base)):
             chosen.append(name)
     random.Random(0).shuffle(chosen)
     return chosen
@@ -212,7 +213,8 @@ def people_in(out: Path, data: Path) -> dict[str, Any]:
     detector = load_detector(threshold=SURE)
     images: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    packages = [json.loads(line) for line in (out / "packages.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = (out / "packages.jsonl").read_text(encoding="utf-8").splitlines()
+    packages = sorted(map(json.loads, lines), key=lambda entry: str(entry["name"]))
     for name, source in tqdm({n: p for p in packages for n in p["photos"]}.items(), "people"):
         photo = read_rgb(out / "photos" / name)
         if not looks.is_new(photo):
@@ -222,11 +224,12 @@ def people_in(out: Path, data: Path) -> dict[str, Any]:
         if not boxes:
             continue
         height, width = photo.shape[:2]
-        entry = {"id": len(images) + 1, "file_name": f"photos/{name}", "width": width, "height": height}
+        number = int(name[:13], 16)  # stays the same when more is gathered, and with it what is told of people
+        entry = {"id": number, "file_name": f"photos/{name}", "width": width, "height": height}
         images.append(entry | {"package": source["package"], "licence": source["licence"]})
-        for x1, y1, x2, y2 in boxes[:MOST_PEOPLE]:
+        for place, (x1, y1, x2, y2) in enumerate(boxes[:MOST_PEOPLE]):
             box = [round(value, 1) for value in (x1, y1, x2 - x1, y2 - y1)]
-            row = {"id": len(rows) + 1, "image_id": entry["id"], "category_id": 1, "iscrowd": 0}
+            row = {"id": 10 * number + place, "image_id": number, "category_id": 1, "iscrowd": 0}
             rows.append(row | {"bbox": box, "area": box[2] * box[3]})
     return {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "person"}]}
 

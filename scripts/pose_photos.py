@@ -151,7 +151,7 @@ def _add_parts(people: dict[str, list[Labelled]], person: Labelled, visibility: 
 
 
 def read_unlabelled(folder: Path, told: dict[int, np.ndarray]) -> tuple[list[np.ndarray], list[Labelled]]:
-    """People of photos with boxes alone, with what is told of them; those with masks are cut out too, 256 px at most."""
+    """People of photos with boxes alone, with what is told of them; those with masks are cut out too, 256 px tall."""
     document = json.loads((folder / "boxes.json").read_text(encoding="utf-8"))
     files = {image["id"]: image["file_name"] for image in document["images"]}
     rows: dict[int, list[dict[str, Any]]] = {}

@@ -149,6 +149,18 @@ def test_people_in_photos_are_found(detector: PersonDetector, shared: Path) -> N
     assert hit >= 0.7 * large
 
 
+def test_somebody_near_whom_the_first_look_doubts_is_found(shared: Path) -> None:
+    """A man who fills the height of the picture: sure of him is the second look, at two thirds of the size."""
+    image = photo(shared / "data" / "coco" / "images" / "val2017" / "000000009483.jpg")
+    (found,) = load_detector().detect([image])
+    (mirrored,) = load_detector().detect([np.ascontiguousarray(image[:, ::-1])])
+    man = np.array([[37, 60, 178, 480]])
+    assert box_iou(man, found.boxes[:1])[0, 0] > 0.9
+    assert found.scores[0] > 0.7
+    man[:, [0, 2]] = image.shape[1] - man[:, [2, 0]]
+    assert box_iou(man, mirrored.boxes).max() > 0.9
+
+
 def test_a_photo_in_a_panorama_keeps_its_people(detector: PersonDetector, shared: Path) -> None:
     image = photo(shared / "data" / "halpe_fixture" / "000000000785.jpg")
     (alone,) = detector.detect([image])

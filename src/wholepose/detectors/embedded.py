@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wholepose.detectors.base import Detections, check_images, make_detections
+from wholepose.detectors.base import Detections, check_images, make_detections, non_maximum_suppression
 from wholepose.detectors.letterbox import letterbox
 from wholepose.detectors.session import DetectorSession, OnSession
 from wholepose.detectors.tiles import join_tiles, tiles_of
@@ -26,6 +26,11 @@ EMBEDDED_DETECTOR = Path(__file__).resolve().parent.parent / "weights" / "embedd
 METADATA_KEY = "wholepose_detector"
 
 LARGEST_INPUT = 4096
+SMALLEST_INPUT = 32
+SECOND_LOOK = 2 / 3
+"""Size of the second, mirrored look against the first: near people are seen better when they are smaller."""
+SAME_PERSON_IOU = 0.6
+"""Boxes of the two looks that overlap more are of one person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +88,8 @@ class DetectorCard:
 class EmbeddedDetector(OnSession):
     """Finds people with the detector of the package.
 
-    Long pictures are looked at in overlapping tiles. Every picture and tile runs alone, so that neighbours do not
-    matter and memory does not grow with their number.
+    Long pictures are looked at in overlapping tiles. Every picture and tile is looked at twice, the second time smaller
+    and mirrored, and runs alone, so that neighbours do not matter and memory does not grow with their number.
 
     Args:
         threshold: Lowest score that counts; None takes the card's.
@@ -106,8 +111,10 @@ class EmbeddedDetector(OnSession):
         threads: int | None = None,
         path: str | Path = EMBEDDED_DETECTOR,
     ) -> None:
-        if input_size is not None and not 32 <= input_size <= LARGEST_INPUT:
-            raise ConfigError(f"detector input size must be between 32 and {LARGEST_INPUT} pixels, not {input_size}")
+        if input_size is not None and not SMALLEST_INPUT <= input_size <= LARGEST_INPUT:
+            raise ConfigError(
+                f"detector input size must be between {SMALLEST_INPUT} and {LARGEST_INPUT} pixels, not {input_size}"
+            )
         self._session = DetectorSession(Path(path), threads)
         self.card = DetectorCard.from_metadata(self._session.metadata, str(path))
         self.threshold = self.card.threshold if threshold is None else threshold
@@ -141,8 +148,21 @@ class EmbeddedDetector(OnSession):
         return found[0] if len(tiles) == 1 else join_tiles(found, tiles, size)
 
     def _look(self, image: NDArray[np.uint8]) -> Detections:
-        pixels, scale = letterbox(image, self.input_size)
-        boxes, scores = self._session.run(
-            {"image": pixels, "score_threshold": np.array([self.threshold], dtype=np.float32)}
-        )
-        return make_detections(boxes / scale, scores, (image.shape[0], image.shape[1]), self.threshold)
+        smaller = max(SMALLEST_INPUT, round(SECOND_LOOK * self.input_size))
+        looks = self._run(image, self.input_size), self._run(image, smaller, mirrored=True)
+        boxes, scores = (np.concatenate(both) for both in zip(*looks, strict=True))
+        found = make_detections(boxes, scores, (image.shape[0], image.shape[1]), self.threshold)
+        kept = non_maximum_suppression(found.boxes, found.scores, SAME_PERSON_IOU)
+        return Detections(found.boxes[kept], found.scores[kept])
+
+    def _run(
+        self, image: NDArray[np.uint8], input_size: int, *, mirrored: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Boxes (N, 4) in pixels of the image, and their scores, at one size."""
+        pixels, scale = letterbox(image, input_size)
+        threshold = np.array([self.threshold], dtype=np.float32)
+        seen = np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
+        boxes, scores = self._session.run({"image": seen, "score_threshold": threshold})
+        if mirrored:
+            boxes[:, [0, 2]] = pixels.shape[1] - boxes[:, [2, 0]]
+        return np.asarray(boxes / scale, dtype=np.float32), scores

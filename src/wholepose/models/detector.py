@@ -24,7 +24,6 @@ STEPS = 11
 _PRIOR = 0.01
 _SLOPE = 0.1
 _MEAN, _DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet's pixels, RGB
-_MIRRORED = [2, 1, 0, 3]  # left, top, right, bottom: left and right change places
 
 
 @dataclass(frozen=True)
@@ -94,29 +93,28 @@ class DetectorNet(nn.Module):
         )
         neck = config.neck_width
         self.laterals = nn.ModuleList(nn.Conv2d(config.width * factor, neck, 1) for factor in (4, 8, 16))
-        self.heads = nn.ModuleList(nn.Sequential(_conv(neck, neck), nn.Conv2d(neck, 1 + 4 * STEPS, 1)) for _ in STRIDES)
+        outputs = [nn.Conv2d(neck, 1 + 4 * STEPS, 1) for _ in STRIDES]
+        self.heads = nn.ModuleList(nn.Sequential(_conv(neck, neck), output) for output in outputs)
         for convolution in (module for module in self.modules() if isinstance(module, nn.Conv2d)):
             nn.init.kaiming_normal_(convolution.weight, a=_SLOPE, nonlinearity="leaky_relu")
             assert convolution.bias is not None
             nn.init.zeros_(convolution.bias)
-        for head in self.heads:
-            assert isinstance(head, nn.Sequential)
-            nn.init.normal_(head[-1].weight, std=0.01)
-            nn.init.constant_(head[-1].bias[:1], torch.logit(torch.tensor(_PRIOR)).item())
+        for output in outputs:
+            assert output.bias is not None
+            nn.init.normal_(output.weight, std=0.01)
+            nn.init.constant_(output.bias[:1], torch.logit(torch.tensor(_PRIOR)).item())
 
-    def forward(self, images: Tensor, *, flip_test: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Looks for people.
 
         Args:
             images: (B, 3, H, W) float32 RGB in [-1, 1], H and W divisible by 32.
-            flip_test: Look at the mirrored images too, and average what each cell says.
 
         Returns:
             Logits (B, A) that a cell sees a person, scaled by how well its box fits; boxes (B, A, 4) xyxy input pixels;
             and of the A cells the points (A, 2) as (x, y) input pixels and strides (A,).
         """
-        x = images * self.scale + self.shift
-        x = F.max_pool2d(self.stem(torch.cat([x, x.flip(3)]) if flip_test else x), 3, 2, 1)
+        x = F.max_pool2d(self.stem(images * self.scale + self.shift), 3, 2, 1)
         levels: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
@@ -132,18 +130,12 @@ class DetectorNet(nn.Module):
             height, width = cells.shape[2:]
             weights = cells[:, 1:].reshape(len(cells), 4, STEPS, height, width).softmax(2)
             distances = (weights * torch.arange(STEPS, device=cells.device)[:, None, None]).sum(2)
-            scores = cells[:, 0]
-            if flip_test:
-                straight, mirrored = distances.chunk(2)
-                distances = (straight + mirrored.flip(3)[:, _MIRRORED]) / 2
-                straight, mirrored = scores.chunk(2)
-                scores = (straight + mirrored.flip(2)) / 2
             rows = (torch.arange(height, device=cells.device, dtype=cells.dtype) + 0.5) * stride
             columns = (torch.arange(width, device=cells.device, dtype=cells.dtype) + 0.5) * stride
             grid = torch.stack([columns[None].expand(height, width), rows[:, None].expand(height, width)], dim=-1)
             points.append(grid.reshape(-1, 2))
             strides.append(torch.full_like(points[-1][:, 0], stride))
-            logits.append(scores.flatten(1))
+            logits.append(cells[:, 0].flatten(1))
             sides = distances.flatten(2).transpose(1, 2) * stride
             boxes.append(torch.cat([points[-1] - sides[..., :2], points[-1] + sides[..., 2:]], dim=-1))
         return torch.cat(logits, dim=1), torch.cat(boxes, dim=1), torch.cat(points), torch.cat(strides)
