@@ -58,6 +58,8 @@ PROMISING = (
     "startbootstrap",
     "vuepress-theme",
 )
+STYLES = ("@alifd/", "@semi-bot/", "@sxo/")
+"""Where page builders keep thousands of style sheets as packages."""
 VISION = re.compile(r"coco|pose|yolo|tensorflow|onnx|mediapipe|detect|recogn|segment|opencv|landmark|face-?api|anime")
 PERMISSIVE = re.compile(r"(MIT|ISC|Apache|BSD|CC0|CC-BY|Unlicense|0BSD|WTFPL)\b", re.IGNORECASE)
 LARGEST_BYTES, MOST_PHOTOS = 120_000_000, 80
@@ -75,7 +77,7 @@ def promising(names: list[str]) -> list[str]:
     words, chosen = set(SUBJECTS.split()), []
     for name in names:
         base = name.rpartition("/")[2].lower()
-        if VISION.search(base):
+        if VISION.search(base) or name.startswith(STYLES):
             continue
         if base.startswith(PROMISING) or words & set(re.split(r"[-_.0-9]+", base)):
             chosen.append(name)

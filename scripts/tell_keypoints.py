@@ -5,9 +5,10 @@
     python scripts/tell_keypoints.py package/models --data ../shared/data --web runs/web --sets web --out runs/told
     python scripts/tell_keypoints.py package/models --data ../shared/data --check
 
-MoveNet Thunder tells COCO's 17, BlazePose (heavy) big toes and heels; both are Google's, Apache-2.0. Faces and hands
-are told by a second look of wholepose's own model, where photos are large enough. All that goes, with labels, into
-training (``--told`` of scripts/pack_pose.py and scripts/train_pose.py).
+MoveNet Thunder tells COCO's 17, BlazePose (heavy) big toes and heels, MediaPipe's hand network hands whose elbow and
+wrist are known; all are Google's, Apache-2.0. Faces, and hands of other arms, are told by a second look of wholepose's
+own model, where photos are large enough. All that goes, with labels, into training (``--told`` of scripts/pack_pose.py
+and scripts/train_pose.py).
 
 Sources: https://www.tensorflow.org/hub/tutorials/movenet, the outputs put together as its graph does it; Bazarevsky et
 al., "BlazePose: On-device Real-time Body Pose tracking", 2020.
@@ -24,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from pose_photos import read_rgb
+from tell_hands import HandLandmarks, tell_hands
 from tfjs_graph import Graph
 from told_keypoints import NEAR, WHOLE, combined
 from tqdm import tqdm
@@ -122,6 +124,7 @@ class Networks(NamedTuple):
 
     body: MoveNet | None
     feet: BlazePose | None
+    hands: HandLandmarks | None
     parts: PoseEstimator | None
 
 
@@ -149,8 +152,8 @@ def tell(networks: Networks, photo: np.ndarray, box: np.ndarray, labels: np.ndar
                 answer = answer[list(COCO17.flip_indices)]
                 answer[:, 0] = SIDE - 1 - answer[:, 0]
             told[number, : len(answer)] = _in_photo(answer, matrix)
+    place, known = combined(labels[:, :2], labels[:, 2] > 0, told, box)
     if networks.feet:
-        place, known = combined(labels[:, :2], labels[:, 2] > 0, told, box)
         matrix = crop_matrices(center[None], np.array([[ROOM * side] * 2]), (SIDE, SIDE), turn)[0]
         answer = _in_photo(networks.feet(crop_image(photo, matrix, (SIDE, SIDE))[None])[0], matrix)
         for (ankle, same), feet in zip(ANKLES.items(), ((20, 24), (21, 25)), strict=True):
@@ -160,6 +163,8 @@ def tell(networks: Networks, photo: np.ndarray, box: np.ndarray, labels: np.ndar
     if networks.parts:
         poses = networks.parts.predict(photo, [box])
         told[:, WHOLE:] = np.column_stack([poses.keypoints[0], poses.scores[0]])[WHOLE:]
+    if networks.hands:
+        tell_hands(networks.hands, photo, place, known, told)
     return told
 
 
@@ -205,7 +210,7 @@ def check(network: MoveNet, data: Path) -> str:
         known = row.labels[:count, 2] > 0
         if not known.any():
             continue
-        told = tell(Networks(network, None, None), row.photo, row.box, np.zeros_like(row.labels))
+        told = tell(Networks(network, None, None, None), row.photo, row.box, np.zeros_like(row.labels))
         place = told[:, :count, :2].mean(0)
         apart = np.linalg.norm(place - row.labels[:count, :2], axis=1)
         people.append(bool(np.median(apart[known]) < NEAR * (row.box[2:] - row.box[:2]).max()))
@@ -224,7 +229,7 @@ def check(network: MoveNet, data: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", type=Path, help="folder of movenet-thunder.json and blazepose-heavy.json")
+    parser.add_argument("networks", type=Path, help="folder of their .json files")
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--out", type=Path, help="folder; a file a set is written there")
@@ -235,11 +240,11 @@ def main() -> None:
     options = parser.parse_args()
     if "web" in options.sets and options.web is None:
         parser.error("the set web needs --web")
-    files = [options.networks / f"{name}.json" for name in ("movenet-thunder", "blazepose-heavy")]
+    files = [options.networks / f"{name}.json" for name in ("movenet-thunder", "blazepose-heavy", "handlandmark-full")]
     for file in files:
         if not file.exists():
             raise SystemExit(f"{file}: is not there; --help says how to get it")
-    movenet, blazepose = MoveNet(files[0]), BlazePose(files[1])
+    movenet, blazepose, hands = MoveNet(files[0]), BlazePose(files[1]), HandLandmarks(files[2])
     if options.check:
         print(check(movenet, options.data))
         return
@@ -247,7 +252,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.sets:
         folder = options.web if name == "web" else options.data / name
-        networks = Networks(None if name in EXACT else movenet, blazepose, estimator if name in LARGE else None)
+        networks = Networks(None if name in EXACT else movenet, blazepose, hands, estimator if name in LARGE else None)
         told = {row.id: tell(networks, row.photo, row.box, row.labels) for row in rows(folder, name)}
         with atomic_path(options.out / f"{name}.npz") as temporary, temporary.open("wb") as out:
             np.savez(out, ids=np.array(list(told)), keypoints=np.stack(list(told.values())))

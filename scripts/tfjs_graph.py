@@ -14,6 +14,8 @@ import torch.nn.functional as F
 
 PLAIN = {
     "AddV2": torch.add,
+    "AddN": lambda *values: sum(values),
+    "Relu": torch.relu,
     "Relu6": lambda values: values.clamp(0, 6),
     "Identity": lambda values: values,
     "Sigmoid": torch.sigmoid,
@@ -81,7 +83,8 @@ class Graph:
         inputs = [values[name] if name in values else self._weights[name] for name in node["input"]]
         operation = node["op"]
         if operation in PLAIN:
-            return PLAIN[operation](*inputs)
+            of_maps = any(values.ndim == 4 for values in inputs)
+            return PLAIN[operation](*(v[:, None, None] if of_maps and v.ndim == 1 else v for v in inputs))
         if operation == "ResizeBilinear":
             return F.interpolate(inputs[0], inputs[1].tolist(), mode="bilinear", align_corners=False)
         if operation == "Pad":
@@ -89,6 +92,10 @@ class Graph:
             return F.pad(inputs[0], [left, right, top, bottom, before, after])
         if operation == "MaxPool":
             return F.max_pool2d(inputs[0], int(node["attr"]["ksize"]["list"]["i"][1]))
+        if operation == "Mean":
+            return inputs[0].mean((2, 3))
+        if operation == "_FusedMatMul":
+            return inputs[0] @ inputs[1] + inputs[2]
         if operation == "Reshape":
             return inputs[0].permute(0, 2, 3, 1).reshape(len(inputs[0]), *inputs[1].tolist()[1:])
         if "conv2d" in operation.lower():
