@@ -55,14 +55,7 @@ def main() -> None:
             factor = score_factor(report["calibration"]["bins"])
             scale_scores(model, parts, factor)
             print(f"scores of {' and '.join(parts)} times {factor:.3f}")
-    metrics, intervals = {}, {}
-    if options.metrics is not None:
-        for task, report in json.loads(options.metrics.read_text(encoding="utf-8")).items():
-            for name, number in report["numbers"].items():
-                if number["value"] is not None:
-                    metrics[f"{task}/{name}"] = round(number["value"], 4)
-                if number["interval"]:
-                    intervals[f"{task}/{name}"] = tuple(round(end, 4) for end in number["interval"])
+    metrics, intervals = measured(options.metrics) if options.metrics else ({}, {})
     if options.kernel:
         card = dataclasses.replace(card, decode_kernel=options.kernel)
     texts = json.loads(options.about.read_text(encoding="utf-8")) if options.about else {}
@@ -74,6 +67,19 @@ def main() -> None:
     save_model(options.out / f"{options.name}.safetensors", model, card, half=True)
     report = export_onnx(model, card, options.out / f"{options.name}.onnx", weights=options.stored)
     print(report)
+
+
+def measured(path: Path) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Numbers and 95 % intervals by name, of what benchmarks/accuracy.py --json has written."""
+    metrics, intervals = {}, {}
+    for task, report in json.loads(path.read_text(encoding="utf-8")).items():
+        for name, number in report["numbers"].items():
+            if number["value"] is not None:
+                metrics[f"{task}/{name}"] = round(number["value"], 4)
+            if number["interval"]:
+                low, high = (round(end, 4) for end in number["interval"])
+                intervals[f"{task}/{name}"] = low, high
+    return metrics, intervals
 
 
 def score_factor(bins: list[dict[str, float]]) -> float:
