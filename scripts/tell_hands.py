@@ -32,6 +32,9 @@ SMALLEST_PX = 28
 FAR = 0.35
 """A hand whose wrist is farther from the arm's than this share of the square is another one."""
 
+Square = tuple[np.ndarray, float, float]
+"""Middle (2,) and side in pixels of the photo, and turn in degrees."""
+
 
 class HandLandmarks:
     """21 keypoints of a hand.
@@ -73,12 +76,9 @@ def tell_hands(
         for _ in told:
             if square[1] < SMALLEST_PX:
                 break
-            center, side, turn = square
-            matrix = crop_matrices(center[None], np.full((1, 2), side), (SIDE, SIDE), turn)[0]
-            found, hand, right = network(crop_image(photo, matrix, (SIDE, SIDE)))
-            found = transform_points(found, invert_affine(matrix))
+            found, hand, right = look(network, photo, square)
             sure = hand * (right if part == "right_hand" else 1 - right)
-            if np.linalg.norm(found[WRIST] - place[wrist]) > FAR * side:
+            if np.linalg.norm(found[WRIST] - place[wrist]) > FAR * square[1]:
                 break
             looks.append(np.column_stack([found, np.full(len(found), sure)]))
             square = square_of(found)
@@ -86,8 +86,16 @@ def tell_hands(
             told[:, points] = looks
 
 
-def square_of(hand: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Middle (2,), side and turn in degrees of the square that shows a hand (21, 2) upright."""
+def look(network: HandLandmarks, photo: np.ndarray, square: Square) -> tuple[np.ndarray, float, float]:
+    """What the network sees in a square of the photo: keypoints (21, 2) in its pixels, the rest as it says it."""
+    center, side, turn = square
+    matrix = crop_matrices(center[None], np.full((1, 2), side), (SIDE, SIDE), turn)[0]
+    found, hand, right = network(crop_image(photo, matrix, (SIDE, SIDE)))
+    return transform_points(found, invert_affine(matrix)), hand, right
+
+
+def square_of(hand: np.ndarray) -> Square:
+    """The square that shows a hand (21, 2) upright."""
     knuckles, weights = KNUCKLES
     turn = _turn(np.average(hand[knuckles], axis=0, weights=weights) - hand[WRIST])
     angle = np.radians(turn)

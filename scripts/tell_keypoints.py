@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from pose_photos import read_rgb
-from tell_hands import HandLandmarks, tell_hands
+from tell_hands import HandLandmarks, look, square_of, tell_hands
 from tfjs_graph import Graph
 from told_keypoints import NEAR, WHOLE, combined
 from tqdm import tqdm
@@ -62,6 +62,8 @@ FEET = {24: 29, 25: 30, 20: 31, 21: 32}
 """Ours: BlazePose's."""
 SAME_ANKLE = 0.07
 """A foot counts if the ankle above it is no farther off than this share of the box."""
+ROUGH = 0.05
+"""How far off hands are said to be before they are looked at, to check what the network tells of them."""
 TRUNK = ((5, 6), (11, 12))
 TILTED = 30
 """People are turned upright who lean by more than these degrees."""
@@ -192,11 +194,11 @@ class Row(NamedTuple):
     area: float
 
 
-def rows(folder: Path, name: str) -> Iterator[Row]:
-    """Everybody in the set of this name, crowds left out, with a progress bar."""
-    document = json.loads((folder / SETS[name]).read_text(encoding="utf-8"))
-    files = {image["id"]: folder / image["file_name"] for image in document["images"]}
-    for row in tqdm([row for row in document["annotations"] if not row.get("iscrowd")], name):
+def rows(path: Path) -> Iterator[Row]:
+    """Everybody in a set, whose list this is, crowds left out, with a progress bar."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    files = {image["id"]: path.parent / image["file_name"] for image in document["images"]}
+    for row in tqdm([row for row in document["annotations"] if not row.get("iscrowd")], path.parent.name):
         box = xywh_to_xyxy(np.array(row["bbox"], dtype=np.float64))
         labels = np.array(row.get("keypoints") or [0] * 3 * len(HALPE136.keypoint_names), np.float32).reshape(-1, 3)
         yield Row(row["id"], read_rgb(files[row["image_id"]]), box, labels, row["area"])
@@ -206,7 +208,7 @@ def check(network: MoveNet, data: Path) -> str:
     """How much MoveNet tells of what is labelled in COCO's train photos, and how near it is."""
     count = len(COCO17.keypoint_names)
     people, labelled, similarities = [], 0, []
-    for row in rows(data / "coco", "coco"):
+    for row in rows(data / "coco" / SETS["coco"]):
         known = row.labels[:count, 2] > 0
         if not known.any():
             continue
@@ -227,13 +229,26 @@ def check(network: MoveNet, data: Path) -> str:
     )
 
 
+def check_hands(network: HandLandmarks, data: Path) -> str:
+    """How near the hand network is to the labels of hands, if it is told roughly where they are."""
+    points, rng, errors = list(HALPE136.parts["left_hand"]), np.random.default_rng(0), []
+    for row in rows(data / "hand21" / "train.json"):
+        hand, size = row.labels[points, :2], (row.box[2:] - row.box[:2]).max()
+        found = hand + rng.normal(0, ROUGH * size, hand.shape)
+        for _ in LOOKS:
+            found = look(network, row.photo, square_of(found))[0]
+        errors.append(np.linalg.norm(found - hand, axis=1) / size)
+    near = [f"{(np.array(errors) < share).mean():.3f} within {share}" for share in (0.2, 0.1)]
+    return f"of the points of {len(errors)} hands {' and '.join(near)} of the box, told where each is to {ROUGH}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", type=Path, help="folder of their .json files")
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--out", type=Path, help="folder; a file a set is written there")
-    task.add_argument("--check", action="store_true", help="say how near MoveNet is to labels of COCO's train photos")
+    task.add_argument("--check", action="store_true", help="say how near they are to labels of train photos")
     parser.add_argument("--model", default="default", help="of wholepose, for faces and hands")
     parser.add_argument("--web", type=Path, help="folder of scripts/gather_photos.py, for the set web")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=[name for name in SETS if name != "web"])
@@ -246,14 +261,14 @@ def main() -> None:
             raise SystemExit(f"{file}: is not there; --help says how to get it")
     movenet, blazepose, hands = MoveNet(files[0]), BlazePose(files[1]), HandLandmarks(files[2])
     if options.check:
-        print(check(movenet, options.data))
+        print(check(movenet, options.data), check_hands(hands, options.data), sep="\n")
         return
     estimator = PoseEstimator.from_pretrained(options.model, detector=None, zoom=True)
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.sets:
         folder = options.web if name == "web" else options.data / name
         networks = Networks(None if name in EXACT else movenet, blazepose, hands, estimator if name in LARGE else None)
-        told = {row.id: tell(networks, row.photo, row.box, row.labels) for row in rows(folder, name)}
+        told = {row.id: tell(networks, row.photo, row.box, row.labels) for row in rows(folder / SETS[name])}
         with atomic_path(options.out / f"{name}.npz") as temporary, temporary.open("wb") as out:
             np.savez(out, ids=np.array(list(told)), keypoints=np.stack(list(told.values())))
 
