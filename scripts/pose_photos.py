@@ -194,7 +194,8 @@ def read_material(
         material.held_out += left
     material.figures, material.people["street"] = read_unlabelled(data / "street", of_sets.get("street", {}))
     if web:
-        material.people["web"] = read_unlabelled(web, of_sets.get("web", {}))[1]
+        people = read_unlabelled(web, of_sets.get("web", {}))[1]
+        material.people["web"] = [person for person in people if person.labelled.any()]  # others may be drawings
     for file in split_photos(data / "negatives" / "train.json")[0][::3]:
         material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
     return material
