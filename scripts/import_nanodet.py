@@ -15,12 +15,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from tfjs_graph import Graph
 from torch import nn
+from train_detector import save
 
 from wholepose.models.detector import STEPS, DetectorNet
-from wholepose.outputs import atomic_path
 
 CLASSES = 80
 """Of NanoDet; people are the first."""
@@ -60,8 +59,7 @@ def main() -> None:
         raise SystemExit(f"{options.graph}: is not there; --help says how to get it")
     net = person_detector(Graph(options.graph))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(options.out) as temporary:
-        save_file(net.half().state_dict(), temporary, {"pictures": "0"})  # the package has no more digits
+    save(net.half(), 0, options.out)  # the package has no more digits
 
 
 if __name__ == "__main__":

@@ -120,6 +120,20 @@ def make_batch(maker: SceneMaker, size: int, count: int, rng: np.random.Generato
     return images.float() / 127.5 - 1, rows, ignore
 
 
+def save(net: DetectorNet, pictures: int, path: Path) -> None:
+    """Writes the weights, and how many pictures they have learnt from."""
+    weights = {name: values.contiguous() for name, values in net.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary, {"pictures": str(pictures)})
+
+
+def load(net: DetectorNet, path: Path) -> int:
+    """Reads what `save` or scripts/import_nanodet.py wrote, and says how many pictures it has learnt from."""
+    with safe_open(path, "pt") as file:
+        net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        return int(file.metadata()["pictures"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -143,9 +157,7 @@ def main() -> None:
     net = DetectorNet().to(memory_format=torch.channels_last)
     step = pictures = 0
     if options.start is not None:
-        with safe_open(options.start, "pt") as file:
-            net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-            pictures = int(file.metadata()["pictures"])
+        pictures = load(net, options.start)
     average = copy.deepcopy(net).eval()
     filters, others = split_parameters(net, OUTER)
     optimisers = (Muon(filters), torch.optim.AdamW(others, weight_decay=0.0))
@@ -196,8 +208,7 @@ def main() -> None:
         done = progress() >= 1
         if done or now - last_save > 120:
             last_save = now
-            with atomic_path(options.run / "last.safetensors") as path:
-                save_file(average.state_dict(), path, {"pictures": str(pictures)})
+            save(average, pictures, options.run / "last.safetensors")
         if done or now - last_measure > options.measure_every * 60:
             last_measure = now
             figures = average_precision(dev, [find_people(average, photo.image) for photo in dev])

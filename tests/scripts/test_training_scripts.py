@@ -360,3 +360,19 @@ def _runs(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_detector_in_training_is_kept_and_gone_on_with(tmp_path):
+    """Weights that lie in memory as training wants them, channels last, and the released ones in float16."""
+    from train_detector import load, save
+
+    from wholepose.models.detector import DetectorNet
+
+    net, other = DetectorNet().to(memory_format=torch.channels_last), DetectorNet()
+    save(net, 1200, tmp_path / "last.safetensors")
+    assert load(other, tmp_path / "last.safetensors") == 1200
+    for values, same in zip(net.state_dict().values(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(values, same, rtol=0, atol=0)
+    assert load(other, SCRIPTS.parent / "weights" / "wholepose_detector_v2.safetensors") == 0
+    image = torch.zeros(1, 3, 64, 64)
+    assert other.eval()(image)[0].dtype == torch.float32
