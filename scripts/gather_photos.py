@@ -147,7 +147,7 @@ class Looks:
         return new
 
 
-def held_out(data: Path) -> Iterator[np.ndarray]:
+def known_photos(data: Path) -> Iterator[np.ndarray]:
     """All photos of the folder of labelled photos, held out or trained on: none is to be taken again."""
     for path in sorted(data.rglob("*.jpg")):
         yield read_rgb(path)
@@ -212,7 +212,7 @@ def keep(file: bytes, folder: Path) -> str | None:
 def people_in(out: Path, data: Path) -> dict[str, Any]:
     """Who is in the photos gathered, as a COCO document with boxes alone."""
     looks = Looks()
-    for photo in tqdm(held_out(data), "photos not to take", unit=" photos"):
+    for photo in tqdm(known_photos(data), "photos not to take", unit=" photos"):
         looks.is_new(photo)
     detector = load_detector(threshold=SURE)
     images: list[dict[str, Any]] = []
