@@ -235,6 +235,34 @@ def test_damaged_files_raise_nothing_else(tmp_path, name, data):
         list(read_poses_file(damaged, name))
 
 
+def test_parquet_with_bytes_that_are_no_text(tmp_path):
+    """Each of its first bytes in turn becomes one with which no text in UTF-8 begins."""
+    needs("parquet")
+    path, damaged = path_for(tmp_path, "parquet"), tmp_path / "damaged.parquet"
+    write(path, "parquet", [(0, 0.0, people([3], COCO17))], COCO17)
+    content, refused = path.read_bytes(), []
+    for place in range(200):
+        damaged.write_bytes(content[:place] + b"\x80" + content[place + 1 :])
+        try:
+            list(read_poses_file(damaged, "parquet"))
+        except AnnotationError as error:
+            refused.append(str(error))
+    assert len(refused) > 10
+    assert all("damaged.parquet" in message for message in refused)
+
+
+@pytest.mark.parametrize(("name", "message"), [(b"nobody", "unknown skeleton 'nobody'"), (b"\x80", "as Parquet")])
+def test_parquet_of_an_unknown_skeleton(tmp_path, name, message):
+    needs("parquet")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = path_for(tmp_path, "parquet")
+    write(path, "parquet", [(0, 0.0, people([3], COCO17))], COCO17)
+    table = parquet.read_table(path)
+    parquet.write_table(table.replace_schema_metadata({b"wholepose.skeleton": name}), path)
+    with pytest.raises(AnnotationError, match=rf"{path.name}: .*{message}"):
+        list(read_poses_file(path, "parquet"))
+
+
 class TestOurJson:
     @pytest.mark.parametrize("name", ["json", "jsonl"])
     def test_covariances_model_image_size_and_fills(self, tmp_path, name):

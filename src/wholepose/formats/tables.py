@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wholepose.angles import ANGLES, joint_angles
-from wholepose.errors import AnnotationError, require
+from wholepose.errors import AnnotationError, ConfigError, require
 from wholepose.formats.frame import PoseFrame, poses_of_keypoints, skeleton_of_names
 from wholepose.formats.json_files import TIME_DECIMALS
 from wholepose.formats.writer import PoseWriter, TextWriter
@@ -218,7 +218,9 @@ def read_parquet(path: Path, skeleton: Skeleton | None = None) -> Iterator[PoseF
                 for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
             )
             yield from _frames(rows, path, skeleton, model)
-    except (OSError, arrow.ArrowException) as error:
+    except ConfigError as error:
+        raise AnnotationError(f"{path}: {error}") from error
+    except (OSError, UnicodeDecodeError, arrow.ArrowException) as error:
         raise AnnotationError(f"{path}: cannot be read as Parquet: {error}") from error
 
 
