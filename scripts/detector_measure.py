@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from wholepose.detectors.base import Detections, make_detections, non_maximum_suppression
+from wholepose.detectors.embedded import SAME_PERSON_IOU
 from wholepose.detectors.letterbox import letterbox
 from wholepose.models.detector import DetectorNet
 
@@ -49,7 +50,7 @@ def find_people(net: DetectorNet, image: NDArray[np.uint8], input_size: int = 48
     logits, boxes, _, _ = net(pixels.contiguous(memory_format=torch.channels_last))
     scores, found = logits[0].sigmoid().numpy(), boxes[0].numpy() / scale
     best = np.argsort(-scores)[:1000]
-    kept = best[non_maximum_suppression(found[best], scores[best], 0.6)][:300]
+    kept = best[non_maximum_suppression(found[best], scores[best], SAME_PERSON_IOU)][:300]
     return make_detections(found[kept], scores[kept], image.shape[:2], 0.005)
 
 

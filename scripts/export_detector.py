@@ -29,14 +29,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from detector_measure import average_precision, dev_photos
 
 from wholepose.detectors.base import Detections
-from wholepose.detectors.embedded import DetectorCard, EmbeddedDetector
+from wholepose.detectors.embedded import SAME_PERSON_IOU, DetectorCard, EmbeddedDetector
 from wholepose.evaluation.holdout import split_photos
 from wholepose.export.stored_weights import byte_weights
 from wholepose.models.detector import DetectorNet
 from wholepose.outputs import atomic_path
 
 CARD = Path(__file__).parent / "cards" / "detector.json"
-NMS_IOU = 0.6
 MOST_PEOPLE = 300
 
 
@@ -67,7 +66,7 @@ def to_onnx(net: DetectorNet) -> onnx.ModelProto:
     assert program is not None
     model = byte_weights(program.model_proto)
     graph = model.graph
-    for name, value in (("score_threshold", 0.05), ("iou_threshold", NMS_IOU)):
+    for name, value in (("score_threshold", 0.05), ("iou_threshold", SAME_PERSON_IOU)):
         graph.initializer.append(numpy_helper.from_array(np.array([value], dtype=np.float32), name))
         graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]))
     constants = {

@@ -37,6 +37,7 @@ from pose_photos import read_rgb, shrunk
 from tqdm import tqdm
 
 from wholepose.detectors import load_detector
+from wholepose.geometry import xyxy_to_xywh
 from wholepose.outputs import atomic_path
 
 KNOWN = Path(__file__).parent / "web_packages.json"
@@ -224,15 +225,15 @@ def people_in(out: Path, data: Path) -> dict[str, Any]:
         if not looks.is_new(photo):
             continue
         (found,) = detector.detect([photo])
-        boxes = [box for box in found.boxes.tolist() if max(box[2] - box[0], box[3] - box[1]) >= SMALLEST_PX]
-        if not boxes:
+        boxes = xyxy_to_xywh(found.boxes.astype(np.float64))
+        boxes = boxes[boxes[:, 2:].max(axis=1) >= SMALLEST_PX]
+        if not len(boxes):
             continue
         height, width = photo.shape[:2]
         number = int(name[:13], 16)  # stays the same when more is gathered, and with it what is told of people
         entry = {"id": number, "file_name": f"photos/{name}", "width": width, "height": height}
         images.append(entry | {"package": source["package"], "licence": source["licence"]})
-        for place, (x1, y1, x2, y2) in enumerate(boxes[:MOST_PEOPLE]):
-            box = [round(value, 1) for value in (x1, y1, x2 - x1, y2 - y1)]
+        for place, box in enumerate(boxes[:MOST_PEOPLE].round(1).tolist()):
             row = {"id": 10 * number + place, "image_id": number, "category_id": 1, "iscrowd": 0}
             rows.append(row | {"bbox": box, "area": box[2] * box[3]})
     return {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "person"}]}

@@ -71,7 +71,7 @@ def tell_hands(
             continue
         forearm = place[wrist] - place[elbow]
         length = float(np.linalg.norm(forearm))
-        square = place[wrist] + BEYOND * forearm, ROOM_BEYOND * length, _turn(forearm)
+        square = place[wrist] + BEYOND * forearm, ROOM_BEYOND * length, turn_of(forearm)
         looks = []
         for _ in told:
             if square[1] < SMALLEST_PX:
@@ -97,7 +97,7 @@ def look(network: HandLandmarks, photo: np.ndarray, square: Square) -> tuple[np.
 def square_of(hand: np.ndarray) -> Square:
     """The square that shows a hand (21, 2) upright."""
     knuckles, weights = KNUCKLES
-    turn = _turn(np.average(hand[knuckles], axis=0, weights=weights) - hand[WRIST])
+    turn = turn_of(np.average(hand[knuckles], axis=0, weights=weights) - hand[WRIST])
     angle = np.radians(turn)
     upright = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     palm = hand[PALM] @ upright.T
@@ -106,6 +106,6 @@ def square_of(hand: np.ndarray) -> Square:
     return ((low + high) / 2 - [0, AHEAD * side]) @ upright, ROOM * side, turn
 
 
-def _turn(direction: np.ndarray) -> float:
+def turn_of(direction: np.ndarray) -> float:
     """The angle of a crop, in degrees, in which this direction is up."""
     return float(np.degrees(np.arctan2(direction[0], -direction[1])))

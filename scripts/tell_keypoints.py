@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from pose_photos import read_rgb
-from tell_hands import HandLandmarks, look, square_of, tell_hands
+from tell_hands import HandLandmarks, look, square_of, tell_hands, turn_of
 from tfjs_graph import Graph
 from told_keypoints import NEAR, WHOLE, combined
 from tqdm import tqdm
@@ -175,8 +175,7 @@ def upright(labels: np.ndarray) -> float:
     shoulders, hips = (labels[list(pair)] for pair in TRUNK)
     if not (shoulders[:, 2].all() and hips[:, 2].all()):
         return 0.0
-    x, y = shoulders[:, :2].mean(0) - hips[:, :2].mean(0)
-    angle = float(np.degrees(np.arctan2(x, -y)))
+    angle = turn_of(shoulders[:, :2].mean(0) - hips[:, :2].mean(0))
     return angle if abs(angle) > TILTED else 0.0
 
 

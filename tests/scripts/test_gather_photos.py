@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,11 +15,6 @@ pytest.importorskip("torch", reason="needs the extra: pip install 'wholepose[tra
 
 ROOT = Path(__file__).parent.parent.parent
 SOMEBODY = (ROOT / "examples" / "astronaut.jpg").read_bytes()
-
-
-@pytest.fixture(autouse=True)
-def scripts_to_import(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
 
 
 def jpeg(picture, quality=90):

@@ -1,8 +1,6 @@
 """NanoDet's weights become those of the person detector (scripts/import_nanodet.py)."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +9,7 @@ torch = pytest.importorskip("torch", reason="needs the extra: pip install 'whole
 
 from wholepose.models.detector import STEPS, DetectorNet  # noqa: E402
 
-SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
-CLASSES, PERSON = 80, 0
-
-
-@pytest.fixture(autouse=True)
-def scripts_to_import(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
+CLASSES = 80
 
 
 def written(folder, convolutions):

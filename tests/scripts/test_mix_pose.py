@@ -1,18 +1,8 @@
 """scripts/mix_pose.py: means of two networks."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
-
-@pytest.fixture(autouse=True)
-def scripts_to_import(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
 
 
 def test_weights_and_statistics_lie_between(filled_model):

@@ -1,23 +1,14 @@
 """Where a hand is looked for, and how what is found comes back into the photo (scripts/tell_hands.py)."""
 
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="needs the extra: pip install 'wholepose[train]'")
 
-SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 ELBOW, WRIST, HAND = 7, 9, slice(94, 115)
 FINGERS = np.array([[0, 0], *([x, y] for x in (-3, -1.5, 0, 1.5, 3) for y in (-4, -5.5, -7, -8))], dtype=float)
 """A hand that points up, wrist first."""
-
-
-@pytest.fixture(autouse=True)
-def scripts_to_import(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
 
 
 def person(degrees):

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
-
-@pytest.fixture(autouse=True)
-def scripts_to_import(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
 
 
 class Written:

@@ -15,11 +15,6 @@ torch = pytest.importorskip("torch", reason="needs the [train] extra")
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
-@pytest.fixture(autouse=True)
-def scripts_to_import(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
-
-
 def smooth_picture(rng, height, width, channels=3):
     import cv2
 

@@ -15,11 +15,6 @@ torch = pytest.importorskip("torch", reason="needs the [train] extra")
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
-@pytest.fixture(autouse=True)
-def scripts_to_import(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
-
-
 @pytest.mark.parametrize("shape", [(24, 216), (216, 24), (32, 96)])
 def test_orthogonal_keeps_directions_and_evens_their_sizes(shape):
     from muon import orthogonal

@@ -30,7 +30,7 @@ SMALLEST_INPUT = 32
 SECOND_LOOK = 2 / 3
 """Size of the second, mirrored look against the first: near people are seen better when they are smaller."""
 SAME_PERSON_IOU = 0.6
-"""Boxes of the two looks that overlap more are of one person."""
+"""Boxes that overlap more are of one person, within a look and between both."""
 
 
 @dataclass(frozen=True, kw_only=True)
