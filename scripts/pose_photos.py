@@ -20,9 +20,13 @@ from wholepose.skeletons import HALPE136
 
 LONGEST_PX = 420  # photos are kept so that a person's box is at most this high
 PHOTO_SETS = ("lspet", "lsp", "coco", "studio", "face68", "hand21")
+WHOLE_SETS = ("lspet", "lsp", "coco", "studio", "street", "web")
+"""Of photos of whole people."""
 DRAWN = ("body", "face", "left_hand", "right_hand")
 ZOOMED = {f"zoomed_{part}": part for part in DRAWN[1:]}
 """Sets of parts of drawn people who are seen whole: what a second look at them sees."""
+HANDS = {f"seen_{part}": part for part in DRAWN[2:]}
+"""Sets of hands of people in photos, of which all is known because another network told it."""
 SMALLEST_ZOOMED_PX = 14
 LOWER = [*range(11, 17), *range(19, 26)]  # hips, legs, feet
 NOT_SHOWN = {"face68": [7, 8, *LOWER], "hand21": [*LOWER, *HALPE136.parts["right_hand"]]}
@@ -144,10 +148,14 @@ def _add_parts(people: dict[str, list[Labelled]], person: Labelled, visibility: 
     """Adds the person to the set of each part that is seen and not too small."""
     for name, part in ZOOMED.items():
         points = list(HALPE136.parts[part])
-        place = person.keypoints[points]
-        seen = (visibility[points] == 2).mean() > 0.6 and person.labelled[points].all()
-        if seen and np.ptp(place, axis=0).max() >= SMALLEST_ZOOMED_PX:
+        if (visibility[points] == 2).mean() > 0.6 and _is_large(person, points):
             people[name].append(person)
+
+
+def _is_large(person: Labelled, points: list[int]) -> bool:
+    """Whether all of a part is known, and it is large enough to look at it alone."""
+    place = person.keypoints[points]
+    return bool(person.labelled[points].all() and np.ptp(place, axis=0).max() >= SMALLEST_ZOOMED_PX)
 
 
 def read_unlabelled(folder: Path, told: dict[int, np.ndarray]) -> tuple[list[np.ndarray], list[Labelled]]:
@@ -175,6 +183,15 @@ def read_unlabelled(folder: Path, told: dict[int, np.ndarray]) -> tuple[list[np.
     return figures, people
 
 
+def known_hands(people: dict[str, list[Labelled]]) -> dict[str, list[Labelled]]:
+    """The sets HANDS of people in photos: of those all of whose hand is known and large enough."""
+    somebody = [person for name in WHOLE_SETS for person in people.get(name, [])]
+    return {
+        name: [person for person in somebody if _is_large(person, list(HALPE136.parts[part]))]
+        for name, part in HANDS.items()
+    }
+
+
 def read_material(
     stage: str,
     data: Path | None,
@@ -196,6 +213,7 @@ def read_material(
     if web:
         people = read_unlabelled(web, of_sets.get("web", {}))[1]
         material.people["web"] = [person for person in people if person.labelled.any()]  # others may be drawings
+    material.people |= known_hands(material.people)
     for file in split_photos(data / "negatives" / "train.json")[0][::3]:
         material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
     return material

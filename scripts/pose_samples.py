@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from pose_photos import DRAWN, ZOOMED, Labelled, Material
+from pose_photos import DRAWN, HANDS, ZOOMED, Labelled, Material
 from torch.utils.data import IterableDataset, get_worker_info
 
 from wholepose.geometry import crop_matrices, crop_regions, transform_points
@@ -35,14 +35,17 @@ SHARES = {
         "right_hand": 0.05,
         **ZOOMED_SHARES,
         "street": 0.12,
-        "web": 0.25,
+        "web": 0.5,
+        **dict.fromkeys(HANDS, 0.04),
         "nobody": 0.04,
     },
 }
 """Share of each set in a batch, by stage."""
 UNLABELLED = ("street", "web")
 """Sets that nobody has labelled: other networks tell something of them."""
-GROWTH = {"face68": 2.8, **dict.fromkeys(("face", "hand21", "left_hand", "right_hand", *ZOOMED), 2.0)}
+PART_OF = {**{name: name for name in DRAWN[1:]}, **ZOOMED, **HANDS}
+"""The part that is framed, of sets of whole people of whom a part is framed."""
+GROWTH = {"face68": 2.8, **dict.fromkeys(("hand21", *PART_OF), 2.0)}
 """How much larger than its keypoints the box around a face or a hand may be."""
 HIDDEN, COARSE = 0.25, 0.5
 """How often something else hides a part, and how often the photo is coarse, while crops are varied most."""
@@ -85,10 +88,9 @@ def augmented(
     keypoints, photo = person.keypoints.astype(np.float64), person.photo
     if kind in GROWTH:
         part = person.labelled & np.isfinite(keypoints).all(1)
-        framed = ZOOMED.get(kind, kind)
-        if framed in DRAWN:
+        if kind in PART_OF:
             part = np.zeros(136, dtype=bool)
-            part[list(HALPE136.parts[framed])] = True
+            part[list(HALPE136.parts[PART_OF[kind]])] = True
         box = np.concatenate([keypoints[part].min(0), keypoints[part].max(0)])
         grow = np.exp(rng.uniform(np.log(0.95), np.log(GROWTH[kind])))
     else:
@@ -276,7 +278,7 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
         crop = plain
         if figures and name not in GROWTH and rng.random() < 0.3 * strength:
             crop = beside(crop, figures[rng.integers(len(figures))], rng)
-        if name not in ZOOMED:  # they are coarse enough
+        if name not in ZOOMED and name not in HANDS:  # they are coarse enough
             if rng.random() < HIDDEN * strength:
                 crop = behind(crop, backgrounds[rng.integers(len(backgrounds))], rng)
             if rng.random() < COARSE * strength:

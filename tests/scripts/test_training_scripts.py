@@ -163,6 +163,31 @@ def test_faces_and_hands_of_people_seen_whole_are_zoomed_to(tmp_path):
     assert (crops.reshape(32, -1).mean(1) > 20).all()
 
 
+def test_hands_told_in_photos_are_looked_at_alone():
+    from pose_photos import Labelled, Material, known_hands
+    from pose_samples import one_batch
+
+    photo = np.zeros((400, 300, 3), np.uint8)
+    photo[200:230, 40:70] = 255  # the right hand
+    places = np.random.default_rng(0).uniform(0, 1, (21, 2))
+    people = []
+    for side, missing in ((29, False), (10, False), (29, True)):  # only the first is large enough and known
+        keypoints, labelled = np.zeros((136, 2), np.float32), np.zeros(136, bool)
+        keypoints[115:136], labelled[115:136] = places * side + [40, 200], True
+        labelled[120] = not missing
+        people.append(Labelled(photo, keypoints, labelled, np.array([20.0, 20, 280, 380])))
+    hands = known_hands({"web": people[:2], "lsp": people[2:], "face68": people})
+    assert hands == {"seen_left_hand": [], "seen_right_hand": people[:1]}
+    material = Material(hands, backgrounds=[np.zeros((256, 256, 3), np.uint8)])
+    crops, _, points, weights = one_batch(material, {"seen_right_hand": 1.0}, (128, 96), 32, 0.0)
+    mirrored = (weights[:, 94:115] == 1).all(1)
+    assert 5 < mirrored.sum() < 27
+    shown = torch.where(mirrored[:, None, None], points[:, 94:115], points[:, 115:])
+    spread = np.ptp(shown.numpy(), axis=1).max(1)
+    assert ((spread > 30) & (spread < 125)).all()
+    assert (crops.numpy().reshape(32, -1).mean(1) > 15).all()
+
+
 def test_something_before_a_crop_hides_a_part_of_it():
     from pose_samples import behind
 
