@@ -164,15 +164,18 @@ def _run_boxes(options: argparse.Namespace) -> int:
     """Evaluates a detector or a file of boxes."""
     from wholepose import __version__
     from wholepose.data.annotations import read_annotations, without_missing_images
+    from wholepose.detectors import NamedPersonDetector
     from wholepose.evaluation.box_report import box_document, box_rows, write_box_reports
     from wholepose.evaluation.boxes import RANKING_THRESHOLD, find_boxes, score_boxes
 
-    annotations = without_missing_images(read_annotations(options.data, images=options.images, boxes_only=True))
+    annotations = read_annotations(options.data, images=options.images, boxes_only=True)
     boxes = options.boxes or "detector"
     threshold = options.threshold
     if threshold is None and not _is_file(boxes):
         threshold = getattr(load_boxes(boxes, options), "threshold", None)
     detector = load_boxes(boxes, options, None if _is_file(boxes) else RANKING_THRESHOLD)
+    if not isinstance(detector, NamedPersonDetector):  # a file of boxes needs no pictures
+        annotations = without_missing_images(annotations)
     with progress(len(annotations.image_ids), hidden=options.quiet) as advance:
         found = find_boxes(detector, annotations, advance=advance)
     scores = score_boxes(annotations, found, threshold=threshold, replicates=options.bootstrap, seed=options.seed)

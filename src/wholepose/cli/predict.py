@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wholepose.cli.predict_inputs import People, Picture, name_pictures
-from wholepose.cli.predict_outputs import CocoWriter, DocumentWriter, Drawer, FormatWriter, Writer, coco_image_ids
+from wholepose.cli.predict_outputs import (
+    PICTURES_FILE,
+    CocoWriter,
+    DocumentWriter,
+    Drawer,
+    FormatWriter,
+    Writer,
+    coco_image_ids,
+)
 from wholepose.cli.predict_ray import add_options, check_engine, out_folder, predict_on_ray
 from wholepose.cli.predict_report import Report
 from wholepose.cli.words import FrameRange, box, count, fraction, frame_range
@@ -210,6 +219,8 @@ def _check_options(options: argparse.Namespace) -> None:
         raise ConfigError(
             "--smooth-ahead waits for what comes next, cameras and windows do not; --smooth goes with them"
         )
+    if options.format == "trc" and options.no_track:
+        raise ConfigError("--format trc writes a file a person, and --no-track leaves open who is who")
     if options.trails is not None and options.no_track:
         raise ConfigError("--trails needs to know who is who, and --no-track forbids it")
     if options.detect_every is not None and chosen and chosen[0] in ("--box", "--whole-image"):
@@ -225,11 +236,15 @@ def _predict(options: argparse.Namespace, paths: Sequence[Path], streams: Sequen
     from wholepose.estimator import PoseEstimator
     from wholepose.videos import is_video_file
 
-    inputs = name_pictures(paths)
+    videos_too = bool(streams) or any(map(is_video_file, paths))
+    shared = [PICTURES_FILE] if videos_too and options.format not in ("json", "coco") else []  # one file of pictures
+    inputs = name_pictures(paths, shared)
     video_names = {each.result_name for each in inputs if is_video_file(each.path)}
     pictures = [each for each in inputs if each.result_name not in video_names]
     if options.boxes is not None and (video_names or streams):
         raise ConfigError("--boxes: the file lists boxes by picture, which frames of a video are not; use --detector")
+    files = (options.boxes, options.annotations, options.model, options.detector)
+    occupied = {os.path.realpath(path) for path in (*paths, *filter(None, files))}
     with contextlib.ExitStack() as stack:
         window = stack.enter_context(Window()) if options.show else None
         people = _people(options)
@@ -245,12 +260,12 @@ def _predict(options: argparse.Namespace, paths: Sequence[Path], streams: Sequen
         )
         drawer = None
         if options.draw:
-            drawer = Drawer(options.out, paths, _draw_threshold(options), black=options.black)
-        writer = _picture_writer(options, pictures, estimator, stack) if pictures else None
+            drawer = Drawer(options.out, occupied, _draw_threshold(options), black=options.black)
+        writer = _picture_writer(options, pictures, occupied, estimator, stack) if pictures else None
         for are_videos, group in groupby(inputs, key=lambda each: each.result_name in video_names):
             if are_videos:
                 clips = [Clip(each.path, each.result_name, each.image_name) for each in group]
-                _predict_clips(options, clips, estimator, people, report, paths, window)
+                _predict_clips(options, clips, estimator, people, report, occupied, window)
             elif writer is not None:
                 predict_pictures(
                     list(group),
@@ -264,8 +279,8 @@ def _predict(options: argparse.Namespace, paths: Sequence[Path], streams: Sequen
                 )
         if writer is not None:
             writer.finish()
-        clips = stream_clips(streams, [each.result_name for each in inputs])
-        _predict_clips(options, clips, estimator, people, report, paths, window)
+        clips = stream_clips(streams, [*shared, *(each.result_name for each in inputs)])
+        _predict_clips(options, clips, estimator, people, report, occupied, window)
 
 
 def _predict_clips(
@@ -274,7 +289,7 @@ def _predict_clips(
     estimator: PoseEstimator,
     people: People,
     report: Report,
-    inputs: Sequence[Path],
+    occupied: Collection[str],
     window: Window | None,
 ) -> None:
     from wholepose.cli.predict_video_outputs import Drawing, VideoOptions
@@ -294,19 +309,23 @@ def _predict_clips(
         window=window,
         quiet=options.quiet,
     )
-    predict_videos(clips, estimator, people, video_options, report, inputs)
+    predict_videos(clips, estimator, people, video_options, report, occupied)
 
 
 def _picture_writer(
-    options: argparse.Namespace, pictures: Sequence[Picture], estimator: PoseEstimator, stack: contextlib.ExitStack
+    options: argparse.Namespace,
+    pictures: Sequence[Picture],
+    occupied: Collection[str],
+    estimator: PoseEstimator,
+    stack: contextlib.ExitStack,
 ) -> Writer:
     """What takes the results of pictures; the stack throws away what is incomplete."""
     model = estimator.runtime.card.name
     if options.format == "json":
-        return DocumentWriter(options.out, model, uncertainty=options.uncertainty)
+        return DocumentWriter(options.out, occupied, model, uncertainty=options.uncertainty)
     if options.format == "coco":
-        return CocoWriter(options.out, coco_image_ids(pictures, options.annotations))
-    return stack.enter_context(FormatWriter(options.out, options.format, estimator.skeleton, model))
+        return CocoWriter(options.out, occupied, coco_image_ids(pictures, options.annotations))
+    return stack.enter_context(FormatWriter(options.out, occupied, options.format, estimator.skeleton, model))
 
 
 def _draw_threshold(options: argparse.Namespace) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +41,7 @@ class Picture:
         return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
 
-def name_pictures(paths: Sequence[Path]) -> list[Picture]:
+def name_pictures(paths: Sequence[Path], taken: Collection[str] = ()) -> list[Picture]:
     """Chooses a name for the results of each picture.
 
     It is the picture's stem. Pictures that share one, also in another case, keep as much of their folders as tells them
@@ -49,6 +49,7 @@ def name_pictures(paths: Sequence[Path]) -> list[Picture]:
 
     Args:
         paths: Different files.
+        taken: Names that none may get.
 
     Returns:
         One picture a path, in order; no two result names are equal, also where upper and lower case are the same.
@@ -69,14 +70,14 @@ def name_pictures(paths: Sequence[Path]) -> list[Picture]:
         for index, name in relative.items():
             alone = folded.count(name.casefold()) == 1
             names[index] = name if alone else name + paths[index].suffix
-    taken: set[str] = set()
+    used = {name.casefold() for name in taken}
     pictures = []
     for number, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
         unique, copy = name, 1
-        while unique.casefold() in taken:
+        while unique.casefold() in used:
             copy += 1
             unique = f"{name}_{copy}"
-        taken.add(unique.casefold())
+        used.add(unique.casefold())
         pictures.append(Picture(number, path, unique))
     return pictures
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RESULTS_FILE = "coco_results.json"
 IMAGES_FILE = "coco_images.json"
 PICTURES_FILE = "pictures"
+_ELSEWHERE = "choose another --out"
 _JPEG_MAX_SIDE_PX = 65500
 _JPEG_QUALITY = 95
 
@@ -42,13 +43,18 @@ class Writer(Protocol):
 class DocumentWriter:
     """One JSON document a picture: a file in a folder, or a line on stdout where there is no folder."""
 
-    def __init__(self, folder: Path | None, model: str, *, uncertainty: bool) -> None:
+    def __init__(self, folder: Path | None, occupied: Collection[str], model: str, *, uncertainty: bool) -> None:
         self._folder = folder
+        self._occupied = occupied
         self._model = model
         self._uncertainty = uncertainty
 
     def write(self, picture: Picture, size: tuple[int, int], poses: Poses) -> None:
-        """Writes the picture's document; a file is whole or absent."""
+        """Writes the picture's document; a file is whole or absent.
+
+        Raises:
+            ImageError: It would replace a file that is read.
+        """
         from wholepose.outputs import poses_document, to_json, write_json
 
         document = poses_document(
@@ -59,6 +65,8 @@ class DocumentWriter:
             sys.stdout.flush()
         else:
             path = self._folder / f"{picture.result_name}.json"
+            if os.path.realpath(path) in self._occupied:
+                raise ImageError(f"{picture.image_name}: its result would replace the input {path}; {_ELSEWHERE}")
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, document)
 
@@ -69,7 +77,9 @@ class DocumentWriter:
 class CocoWriter:
     """One list of COCO keypoint results for all pictures, and beside it which image id is which file."""
 
-    def __init__(self, folder: Path, image_ids: Mapping[Path, int]) -> None:
+    def __init__(self, folder: Path, occupied: Collection[str], image_ids: Mapping[Path, int]) -> None:
+        for name in (RESULTS_FILE, IMAGES_FILE):
+            _check_free(folder / name, occupied)
         self._folder = folder
         self._image_ids = image_ids
         self._results: list[dict[str, Any]] = []
@@ -99,10 +109,13 @@ class CocoWriter:
 class FormatWriter:
     """All pictures in one file, or folder, of a format of ``wholepose.formats``; they count as frames."""
 
-    def __init__(self, folder: Path, format_name: str, skeleton: Skeleton, model: str) -> None:
+    def __init__(
+        self, folder: Path, occupied: Collection[str], format_name: str, skeleton: Skeleton, model: str
+    ) -> None:
         from wholepose.formats import open_writer
 
         path = folder / f"{PICTURES_FILE}{ending_of(format_name)}"
+        _check_free(path, occupied)
         self._writer = open_writer(path, format_name, skeleton=skeleton, model=model)
 
     def write(self, picture: Picture, size: tuple[int, int], poses: Poses) -> None:
@@ -122,6 +135,12 @@ class FormatWriter:
         self._writer.__exit__(kind, error, trace)
 
 
+def _check_free(path: Path, occupied: Collection[str]) -> None:
+    """Raises ConfigError where a file that is read would be replaced."""
+    if os.path.realpath(path) in occupied:
+        raise ConfigError(f"the results would replace {path}, which is read; {_ELSEWHERE}")
+
+
 def ending_of(format_name: str) -> str:
     """What the results of a format are called after the name of what was predicted.
 
@@ -136,9 +155,9 @@ def ending_of(format_name: str) -> str:
 class Drawer:
     """Draws poses onto copies of the pictures, in the output folder, and never over a picture that is read."""
 
-    def __init__(self, folder: Path, inputs: Sequence[Path], threshold: float, *, black: bool) -> None:
+    def __init__(self, folder: Path, occupied: Collection[str], threshold: float, *, black: bool) -> None:
         self._folder = folder
-        self._inputs = {os.path.realpath(path) for path in inputs}
+        self._occupied = occupied
         self._threshold = threshold
         self._black = black
 
@@ -155,8 +174,8 @@ class Drawer:
 
         jpeg = picture.path.suffix.lower() in (".jpg", ".jpeg") and max(image.shape) <= _JPEG_MAX_SIDE_PX
         path = self._folder / f"{picture.result_name}_poses{'.jpg' if jpeg else '.png'}"
-        if os.path.realpath(path) in self._inputs:
-            raise ImageError(f"{picture.image_name}: its drawing would replace the input {path}; choose another --out")
+        if os.path.realpath(path) in self._occupied:
+            raise ImageError(f"{picture.image_name}: its drawing would replace the input {path}; {_ELSEWHERE}")
         path.parent.mkdir(parents=True, exist_ok=True)
         background = np.zeros_like(image) if self._black else image
         save_image(path, draw_poses(background, poses, threshold=self._threshold), quality=_JPEG_QUALITY)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wholepose.cli.predict_inputs import People, Picture, read_ahead
 from wholepose.cli.predict_outputs import Drawer, Writer
 from wholepose.cli.predict_report import Report
-from wholepose.errors import ImageError
+from wholepose.errors import AnnotationError, ConfigError, ImageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ def predict_pictures(
                 continue
             try:
                 boxes, scores = people.find(picture, image)
-            except ValueError as error:
+            except (ValueError, AnnotationError) as error:
                 report.fail(f"{picture.image_name}: {error}")
                 bar.update()
                 continue
@@ -127,7 +127,7 @@ def _write_batch(
             writer.write(picture, (image.shape[0], image.shape[1]), poses)
             if drawer is not None:
                 drawer.draw(picture, image, poses)
-        except (ImageError, OSError) as error:
+        except (ImageError, ConfigError, OSError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             if isinstance(cause, OSError) and cause.errno in HOPELESS:
                 raise

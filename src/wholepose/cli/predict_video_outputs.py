@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -119,7 +119,12 @@ class Outputs:
     """
 
     def __init__(
-        self, clip: Clip, reader: VideoReader, estimator: PoseEstimator, options: VideoOptions, occupied: set[str]
+        self,
+        clip: Clip,
+        reader: VideoReader,
+        estimator: PoseEstimator,
+        options: VideoOptions,
+        occupied: Collection[str],
     ) -> None:
         """Remembers what to open.
 

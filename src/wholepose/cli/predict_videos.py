@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wholepose.cli.predict_inputs import People
 from wholepose.cli.predict_pictures import HOPELESS
 from wholepose.cli.predict_report import Report, plural
 from wholepose.cli.predict_video_outputs import Clip, Outputs, OutputsAhead, Painter, VideoOptions
-from wholepose.errors import VideoError
+from wholepose.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
     from wholepose.estimator import PoseEstimator
@@ -58,7 +56,7 @@ def predict_videos(
     people: People,
     options: VideoOptions,
     report: Report,
-    inputs: Sequence[Path],
+    occupied: Collection[str],
 ) -> None:
     """Predicts videos one after the other; failures go into the report.
 
@@ -68,13 +66,12 @@ def predict_videos(
         people: Where the boxes come from.
         options: How.
         report: Is told of failures, and counts.
-        inputs: All files that are read, which no drawing may replace.
+        occupied: Real paths of all files that are read, which no result may replace.
     """
-    occupied = {os.path.realpath(path) for path in inputs}
     for clip in clips:
         try:
             _predict_video(clip, estimator, people, options, report, occupied)
-        except VideoError as error:
+        except (VideoError, ConfigError) as error:
             report.fail(str(error))
         except OSError as error:
             if error.errno in HOPELESS:
@@ -83,7 +80,12 @@ def predict_videos(
 
 
 def _predict_video(
-    clip: Clip, estimator: PoseEstimator, people: People, options: VideoOptions, report: Report, occupied: set[str]
+    clip: Clip,
+    estimator: PoseEstimator,
+    people: People,
+    options: VideoOptions,
+    report: Report,
+    occupied: Collection[str],
 ) -> None:
     from wholepose.smoothing import OneEuroSmoother
     from wholepose.tracking import PoseTracker

@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from wholepose.errors import ConfigError
-    from wholepose.synth.dataset import write_dataset
+    from wholepose.synth.dataset import fingerprint, write_dataset
     from wholepose.synth.people import SynthPeople
 
     if options.frames is not None and not options.video:
@@ -98,9 +98,9 @@ def run(options: argparse.Namespace) -> int:
         "seed": options.seed,
         "size": list(options.size),
         "people": list(options.people),
-        "assets": options.assets is not None,
-        "backgrounds": options.backgrounds is not None,
-        "hand_poses": options.hand_poses is not None,
+        "assets": fingerprint(options.assets),
+        "backgrounds": fingerprint(options.backgrounds),
+        "hand_poses": fingerprint(options.hand_poses),
         "clean": options.clean,
         "effects": options.effects,
         "device": options.device.partition(":")[0],

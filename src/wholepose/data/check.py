@@ -128,11 +128,10 @@ def check_annotations(annotations: AnnotationSet) -> DataReport:
     problems = [f"{annotations.image_files[row]}: missing" for row in missing] + wrong
     outside = ((annotations.boxes[:, 2:] - annotations.boxes[:, :2]) <= 0).any(axis=1)
     has_box = ((annotations.file_boxes[:, 2:] - annotations.file_boxes[:, :2]) > 0).all(axis=1)
-    for row in np.flatnonzero(outside & has_box & (annotations.visibility > 0).any(axis=1)):
+    for row in np.flatnonzero(outside & ~annotations.crowds & (annotations.visibility > 0).any(axis=1)):
         box = annotations.file_boxes[row].round(1).tolist()
-        problems.append(
-            f"annotation id {annotations.person_ids[row]}: labelled, but its box {box} is outside the image"
-        )
+        why = "is outside the image" if has_box[row] else "has no area"
+        problems.append(f"annotation id {annotations.person_ids[row]}: labelled, but its box {box} {why}")
     trainable = annotations.trainable()
     if not trainable.any():
         problems.append(f"{annotations.path}: nobody can be trained on: no person with an area and a labelled keypoint")

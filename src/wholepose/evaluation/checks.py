@@ -41,6 +41,8 @@ def check_annotations(annotations: AnnotationSet, provided: NDArray[np.bool_]) -
     path, skeleton = annotations.path, annotations.skeleton
     if not len(annotations):
         raise AnnotationError(f"{path}: holds no people, so there is nothing to score (AP would be -1)")
+    if not annotations.labelled.any():
+        raise AnnotationError(f"{path}: nobody in it has a labelled keypoint, so there is nothing to score")
     if not (annotations.labelled & provided).any():
         raise AnnotationError(
             f"{path}: labels {_some_names(annotations, annotations.labelled)}, none of which the results hold: "
@@ -76,6 +78,30 @@ def check_annotations(annotations: AnnotationSet, provided: NDArray[np.bool_]) -
     if parts:
         warnings.append(f"nobody has a labelled keypoint of {', '.join(parts)}; these are null in the report")
     return warnings
+
+
+def check_labelled_boxes(annotations: AnnotationSet, provided: NDArray[np.bool_]) -> list[str]:
+    """Looks for people who count but whose own box shows nothing of them.
+
+    Args:
+        annotations: The labelled people, in whose boxes a model is to find them.
+        provided: (K,) bool: keypoints of their skeleton that the model holds.
+
+    Returns:
+        A warning if there are some.
+
+    Raises:
+        AnnotationError: It is so of all of them.
+    """
+    people = ~select(annotations, provided).ignored["whole"]
+    hidden = people & ((annotations.boxes[:, 2:] - annotations.boxes[:, :2]) <= 0).any(axis=1)
+    what = (
+        f"{int(hidden.sum())} of {int(people.sum())} people with labelled keypoints have a box without an area, or "
+        "outside their image, and cannot be found in it"
+    )
+    if people.any() and hidden.sum() == people.sum():
+        raise AnnotationError(f"{annotations.path}: {what} (AP would be 0); `wholepose data check` lists them")
+    return [f"{what}; `wholepose data check` lists them"] if hidden.any() else []
 
 
 def check_results(annotations: AnnotationSet, results: Results, name: str) -> list[str]:

@@ -15,7 +15,7 @@ from wholepose.detectors import NamedPersonDetector, PersonDetector
 from wholepose.errors import AnnotationError
 from wholepose.estimator import PoseEstimator
 from wholepose.evaluation.cases import choose_cases
-from wholepose.evaluation.checks import check_annotations, check_results
+from wholepose.evaluation.checks import check_annotations, check_labelled_boxes, check_results
 from wholepose.evaluation.page import report_page
 from wholepose.evaluation.prediction import predict_people, provided_keypoints
 from wholepose.evaluation.report import Settings, report_document
@@ -80,6 +80,8 @@ def evaluate_model(
         warnings.append(f"{len(annotations) - len(there)} people are on images that are missing and are left out")
         annotations = there
         check_annotations(annotations, provided_keypoints(estimator, annotations))
+    if detector is None:
+        warnings.extend(check_labelled_boxes(annotations, provided_keypoints(estimator, annotations)))
     warnings.extend(_check_boxes(detector, annotations))
     for warning in warnings:
         say(warning)

@@ -23,6 +23,8 @@ from wholepose.poses import Poses
 from wholepose.skeletons import HALPE136, OPENPOSE_BODY25, OPENPOSE_FACE70, OPENPOSE_HAND21, Skeleton
 
 _ENDING = "_keypoints.json"
+_DESKTOPS_OWN = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""Files that desktops put into any folder that somebody looks at."""
 _PARTS = (
     ("pose", None, OPENPOSE_BODY25),
     ("face", "face", OPENPOSE_FACE70),
@@ -51,10 +53,11 @@ class OpenPoseWriter(PoseWriter):
 
     def _check_replaceable(self) -> None:
         if self.path.is_dir():
-            strange = next((entry for entry in self.path.iterdir() if not entry.name.endswith(_ENDING)), None)
+            names = [entry.name for entry in self.path.iterdir() if entry.name not in _DESKTOPS_OWN]
+            strange = next((name for name in names if not name.endswith(_ENDING)), None)
             if strange is not None:
                 raise ConfigError(
-                    f"{self.path} already holds {strange.name!r}; give a new folder, or one of such results to replace"
+                    f"{self.path} already holds {strange!r}; give a new folder, or one of such results to replace"
                 )
 
     def _write(self, frame: PoseFrame) -> None:

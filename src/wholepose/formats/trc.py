@@ -74,7 +74,10 @@ class TrcWriter(PoseWriter):
     def _write(self, frame: PoseFrame) -> None:
         poses = frame.poses
         if poses.track_ids is None and len(poses) > 1:
-            raise ValueError(f"{self.path}: TRC holds one person a file; people need track numbers to be told apart")
+            raise ConfigError(
+                f"{frame.image or self.path}: TRC holds one person a file, and nothing tells who is who of these "
+                f"{len(poses)}: track people, or keep one a picture (--max-people 1)"
+            )
         records = np.zeros(len(poses), dtype=self._record)
         records["frame"] = frame.frame_index
         records["time_s"] = np.nan if frame.time_s is None else frame.time_s

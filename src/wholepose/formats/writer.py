@@ -54,6 +54,7 @@ class PoseWriter(ABC):
 
         Raises:
             ValueError: The frame does not come after the last one, or the writer is closed.
+            ConfigError: The format has no place for these people.
             OSError: It cannot be written.
         """
         if not self._open:

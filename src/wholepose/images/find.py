@@ -7,7 +7,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +77,10 @@ def find_images(names: Sequence[str | os.PathLike[str]], *, suffixes: Collection
         elif os.path.lexists(name):  # also a pipe or a dead link: reading says what is wrong with it
             add(name)
         elif glob.has_magic(name):
-            matches = sorted(_expand(name, suffixes))
-            if not matches:
+            hidden: list[OSError] = []
+            matches = sorted(_expand(name, suffixes, hidden.append))
+            problems.extend((str(error.filename), f"cannot be listed ({error.strerror})") for error in hidden)
+            if not matches and not hidden:
                 problems.append((name, "no file has such a name"))
             for match in matches:
                 if os.path.isdir(match):
@@ -100,8 +102,8 @@ def _is_picture(name: str, suffixes: Collection[str]) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
 
 
-def _expand(pattern: str, suffixes: Collection[str]) -> Iterator[str]:
-    """Yields what a pattern names; a ``**`` at its end names pictures only."""
+def _expand(pattern: str, suffixes: Collection[str], fail: Callable[[OSError], object]) -> Iterator[str]:
+    """Yields what a pattern names; a ``**`` at its end names pictures only. Tells of folders that cannot be listed."""
     parts = Path(pattern).parts
     if "**" not in parts:
         yield from glob.iglob(pattern)
@@ -111,7 +113,7 @@ def _expand(pattern: str, suffixes: Collection[str]) -> Iterator[str]:
     rest = parts[first:]
     # Python's own ** follows links to folders, and a few that point to each other keep it busy for ever.
     for start in glob.iglob(base) if glob.has_magic(base) else [base]:
-        for folder, folders, files in os.walk(start):
+        for folder, folders, files in os.walk(start, onerror=fail):
             folders[:] = [name for name in folders if not name.startswith(".")]
             inside = Path(folder).relative_to(start).parts
             for name in files:

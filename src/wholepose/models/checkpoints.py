@@ -262,7 +262,7 @@ def save_model(path: str | Path, model: PoseNet, card: ModelCard, *, half: bool 
         if tensor.is_floating_point():
             state[name] = tensor.to(torch.float16 if half and tensor.ndim == _FILTER_DIMENSIONS else torch.float32)
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(state, temporary, metadata=card.to_metadata())
+        temporary.write_bytes(safetensors.torch.save(state, metadata=card.to_metadata()))
         _order_metadata(temporary)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -96,6 +97,8 @@ def _write(
     advance: Callable[[int], None],
 ) -> Written:
     advance(written.next_index())
+    if not written.images:  # says whose folder it is, also to the run after one that was killed
+        write_json(folder / ANNOTATIONS, document(written, options))
     try:
         for index in range(written.next_index(), count):
             sample = people.sample(index)
@@ -143,6 +146,15 @@ def _resume(folder: Path, options: Mapping[str, object], count: int) -> Written:
     if kept > count:
         raise ConfigError(f"--out {folder} already holds {kept} pictures, more than --count {count}")
     return Written(images[:kept], [row for row in annotations if row["image_id"] <= kept])
+
+
+def fingerprint(path: Path | None) -> str | bool:
+    """What a file, or a folder of files, holds, by names and sizes; False for none."""
+    if path is None:
+        return False
+    files = sorted(file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+    lines = [f"{file.relative_to(path).as_posix()} {file.stat().st_size}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _is_bare(folder: Path) -> bool:

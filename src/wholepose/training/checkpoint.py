@@ -101,14 +101,18 @@ class CheckpointFolder:
         Raises:
             WeightsError: There are checkpoints, but all are damaged.
         """
-        paths = self.paths()
-        for path in reversed(paths):
+        damaged: list[tuple[Path, WeightsError]] = []
+        for path in reversed(self.paths()):
             try:
-                return read_state(path)
+                state = read_state(path)
             except WeightsError as error:
-                warnings.warn(f"{error}; going on from an older checkpoint", stacklevel=2)
-                path.replace(path.with_name(path.name + ".damaged"))
-        if paths:
+                damaged.append((path, error))
+                continue
+            for broken, why in damaged:
+                warnings.warn(f"{why}; going on from an older checkpoint", stacklevel=2)
+                broken.replace(broken.with_name(broken.name + ".damaged"))
+            return state
+        if damaged:
             raise WeightsError(
                 f"every checkpoint in {self.folder} is damaged; to begin anew, give --run another folder"
             )

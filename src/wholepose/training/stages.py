@@ -11,7 +11,8 @@ from wholepose.outputs import write_json
 from wholepose.training import processes
 from wholepose.training.config import TrainConfig, override
 from wholepose.training.progress import Observer, Outcome
-from wholepose.training.trainer import MakePainter, Trainer, check_settings
+from wholepose.training.run_folder import check_settings
+from wholepose.training.trainer import MakePainter, Trainer
 
 _RESULT = "result.json"
 

@@ -19,30 +19,21 @@ from wholepose.data.drawn import DrawnSource, Painter
 from wholepose.data.sampler import BatchSampler
 from wholepose.errors import ConfigError, TrainingError
 from wholepose.models.checkpoints import load_checkpoint
-from wholepose.outputs import atomic_path
 from wholepose.skeletons import get_skeleton
 from wholepose.training import processes
 from wholepose.training.checkpoint import CheckpointFolder, TrainingState
-from wholepose.training.config import (
-    PREVIOUS_STAGE,
-    SetConfig,
-    SynthConfig,
-    TrainConfig,
-    difference,
-    from_json,
-    to_json,
-)
+from wholepose.training.config import PREVIOUS_STAGE, SetConfig, SynthConfig, TrainConfig
 from wholepose.training.learner import Learner, Step
 from wholepose.training.loading import TensorBatch, batches, make_loader
 from wholepose.training.network import build_network, write_weights
 from wholepose.training.photo_file import PhotoFile
 from wholepose.training.progress import Observer, Outcome, Progress
+from wholepose.training.run_folder import check_data, check_settings, fingerprint, held, write_settings
 from wholepose.training.run_log import RunLog
 from wholepose.training.schedule import learning_rate_factor
 from wholepose.training.validation import Validation, judgeable, validate
 from wholepose.weights.cache import resolve
 
-CONFIG_FILE = "config.json"
 MOST_SKIPPED_IN_A_ROW = 10
 
 
@@ -94,14 +85,26 @@ class Trainer:
                 f"{config.accumulate} parts each; make it a multiple of {share}"
             )
         check_settings(config, run)
-        if self.rank == 0:
-            run.mkdir(parents=True, exist_ok=True)
-            with atomic_path(run / CONFIG_FILE) as temporary:
-                temporary.write_text(to_json(config), encoding="utf-8")
+        self._held = contextlib.ExitStack()
+        try:
+            self._prepare(previous, make_painter)
+        except BaseException:
+            self._held.close()
+            raise
+        self._signal: int | None = None
+        self._saved_at = time.monotonic()
+
+    def _prepare(self, previous: Path | None, make_painter: MakePainter | None) -> None:
+        """Everything that comes before the first step; nothing is noted of a run that fails here."""
+        config, run = self.config, self.run
+        self._held.enter_context(held(run, self.rank))
         network = build_network(config)  # before the data, which may take minutes to read
+        self._data: dict[str, list[int]] = {}  # fingerprints
         self.checkpoints = CheckpointFolder(run / "checkpoints", config.keep_last)
         self.val = None if config.data.val is None else judgeable(self._read(config.data.val))
         self.photos = PhotoFile(run / f"photos_{self.rank}.cache") if config.data.cache_images else None
+        if self.photos:
+            self._held.callback(self.photos.remove)
         self.dataset = self._dataset(make_painter)
         self.sampler = BatchSampler(
             len(self.dataset),
@@ -119,14 +122,16 @@ class Trainer:
             self._say(f"{start}: {load_checkpoint(network, start, strict=False).summary()}")
         self.learner = Learner(network, config, self.device)
         log_bytes = 0
+        self._data["what there is to train on"] = [len(self.dataset), 0]
         if state is not None:
+            check_data(run, state.values.get("data", {}), self._data)  # runs of earlier versions have none
             self.learner.restore(state)
             self.progress = Progress(**state.values["progress"])
             log_bytes = state.values["log_bytes"]
             self._say(f"going on at step {self.progress.step} of {self.total_steps}")
+        if self.rank == 0:
+            write_settings(config, run)
         self.log = RunLog(run, log_bytes, self.progress.step) if self.rank == 0 else None
-        self._signal: int | None = None
-        self._saved_at = time.monotonic()
 
     @property
     def total_steps(self) -> int:
@@ -151,20 +156,21 @@ class Trainer:
         finally:
             if self.log:
                 self.log.close()
-            if self.photos:
-                self.photos.remove()
+            self._held.close()
         best = self.run / "best.safetensors"
         return Outcome(
             True, None, best if self.val is not None else self.run / "last.safetensors", self.progress.best_ap
         )
 
     def _read(self, part: SetConfig) -> AnnotationSet:
-        return read_annotations(
+        people = read_annotations(
             part.annotations,
             images=part.images or None,
             skeleton=get_skeleton(self.config.model.skeleton),
             protocol=self.config.protocol,
         )
+        self._data[str(part.annotations)] = fingerprint(people)
+        return people
 
     def _dataset(self, make_painter: MakePainter | None) -> PoseDataset:
         data = self.config.data
@@ -354,6 +360,7 @@ class Trainer:
                 "progress": dataclasses.asdict(self.progress),
                 "scaler": self.learner.scaler.state_dict(),
                 "log_bytes": self.log.sync(),
+                "data": self._data,
             }
             self.checkpoints.save(TrainingState(self.learner.tensors(), values))
         self._saved_at = time.monotonic()
@@ -382,21 +389,3 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def check_settings(config: TrainConfig, run: Path) -> None:
-    """Compares settings with those that a run was begun with.
-
-    Args:
-        config: The settings to go on with.
-        run: The run's folder; nothing is wrong where it does not exist yet.
-
-    Raises:
-        ConfigError: They differ in something that changes results; the message lists it.
-    """
-    path = run / CONFIG_FILE
-    if path.exists():
-        changes = difference(from_json(path.read_text(encoding="utf-8"), str(path)), config)
-        if changes:
-            title = f"{run} holds a run with other settings; give --run another folder, or the old ones:"
-            raise ConfigError("\n  ".join([title, *changes]))

@@ -15,7 +15,7 @@ from wholepose.data.augment import NO_AUGMENTATION
 from wholepose.data.dataset import PoseDataset, Source
 from wholepose.data.sampler import BatchSampler
 from wholepose.draw import draw_poses
-from wholepose.evaluation.checks import areas_from_boxes, check_annotations
+from wholepose.evaluation.checks import areas_from_boxes, check_annotations, check_labelled_boxes
 from wholepose.evaluation.results import Results, rescore, suppress
 from wholepose.evaluation.scoring import score
 from wholepose.evaluation.selection import PARTS
@@ -68,7 +68,9 @@ def judgeable(annotations: AnnotationSet) -> AnnotationSet:
         AnnotationError: More than 1 % of the photos are missing, or nobody could be scored; the message says why.
     """
     ready = areas_from_boxes(without_missing_images(annotations))
-    check_annotations(ready, np.ones(annotations.skeleton.num_keypoints, dtype=np.bool_))
+    everything = np.ones(annotations.skeleton.num_keypoints, dtype=np.bool_)
+    check_annotations(ready, everything)
+    check_labelled_boxes(ready, everything)
     return ready
 
 

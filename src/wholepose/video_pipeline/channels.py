@@ -27,6 +27,15 @@ class Signal:
             self.stopped = True
             self.changed.notify_all()
 
+    def check(self) -> None:
+        """Lets long work end early.
+
+        Raises:
+            StoppedError: The pipeline stops.
+        """
+        if self.stopped:
+            raise StoppedError
+
     def wait(self, ready: Callable[[], bool]) -> None:
         """Waits, with ``changed`` held, until something is so.
 
@@ -37,8 +46,7 @@ class Signal:
             # Now and then awake: Windows delivers Ctrl-C only then, and at the program's end nobody calls stop().
             self.changed.wait(0.5)
             self.stopped = self.stopped or not threading.main_thread().is_alive()
-        if self.stopped:
-            raise StoppedError
+        self.check()
 
 
 class Channel(Generic[T]):

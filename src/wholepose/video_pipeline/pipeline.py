@@ -250,8 +250,8 @@ class _Pipeline:
         with self._signal.changed:
             if wait:
                 self._signal.wait(lambda: self._room > 0)
-            elif self._signal.stopped:
-                raise StoppedError
+            else:
+                self._signal.check()
             if self._room <= 0:
                 return False
             self._room -= 1
@@ -313,6 +313,8 @@ class _Pipeline:
         poses, error = None, None
         try:
             poses = deque(self._predict_chunk(list(chunk.frames), chunk.wanted))
+        except StoppedError:
+            raise
         except BaseException as failure:
             error = failure
         with self._signal.changed:
@@ -347,6 +349,7 @@ class _Pipeline:
     def _predict_chunk(self, frames: list[Frame], wanted: list[bool]) -> list[Poses]:
         """Poses of successive frames: first where people are looked for, then one frame further each time."""
         images = [frame.image for frame, due in zip(frames, wanted, strict=True) if due]
+        self._signal.check()
         looked = iter(self._find_people(images) if images else ())
         found = [next(looked) if due else None for due in wanted]
         steps: list[int] = []  # since people were looked for, or since the frames before these
@@ -364,6 +367,7 @@ class _Pipeline:
                     assert before is not None  # people are looked for in the first frame of all
                     boxes = carried_boxes(before, (image.shape[0], image.shape[1]))
                 people.append(boxes)
+            self._signal.check()
             poses = self._predict(images, [boxes for boxes, _ in people], [scores for _, scores in people])
             done.update(zip(places, poses if self._keep_all else map(without_repeats, poses), strict=True))
         self._last = done[len(frames) - 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from wholepose.errors import VideoError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
 
 # What MP4 holds and players take as it is; anything else is encoded anew, as AAC.
-_COPIED = frozenset(["aac", "mp3", "opus", "ac3", "eac3", "alac", "flac"])
+_COPIED = frozenset(["aac", "mp3", "mp3float", "opus", "ac3", "eac3", "alac", "flac"])
 
 
 class AudioTrack:
@@ -35,7 +36,7 @@ class AudioTrack:
         if self._copied:
             self._output = target.add_stream_from_template(stream)
         else:
-            self._output = target.add_stream("aac", rate=stream.codec_context.sample_rate)
+            self._output = target.add_stream("aac", rate=_aac_rate(stream.codec_context.sample_rate))
             self._output.layout = "stereo" if stream.codec_context.channels > 1 else "mono"
         self._pieces = self._packets() if self._copied else self._frames()
         self._next = next(self._pieces, None)
@@ -91,8 +92,7 @@ class AudioTrack:
         if not self._copied:
             self._target.mux(self._output.encode(piece))
             return
-        if piece.dts is not None:
-            piece.dts -= shift
+        piece.dts -= shift
         piece.stream = self._output
         self._target.mux(piece)
 
@@ -100,9 +100,15 @@ class AudioTrack:
         """Coded sound from the start on; damage is passed over."""
         from av.error import FFmpegError
 
+        clock = _Clock()
         try:
             for packet in self._source.demux(self._stream):
-                if packet.size and packet.pts is not None and self._time_s(packet) >= 0:
+                if not packet.size or packet.pts is None or packet.dts is None:
+                    continue
+                shift = clock.shift(packet.dts, packet.duration)
+                packet.pts += shift
+                packet.dts += shift
+                if self._time_s(packet) >= 0:
                     yield packet
         except FFmpegError:
             return  # what there is of the sound is kept
@@ -112,7 +118,7 @@ class AudioTrack:
         from av import AudioResampler
         from av.error import FFmpegError
 
-        resampler = AudioResampler("fltp", self._output.layout, self._output.rate)
+        resampler, clock = AudioResampler("fltp", self._output.layout, self._output.rate), _Clock()
         try:
             for packet in self._source.demux(self._stream):
                 try:
@@ -120,8 +126,41 @@ class AudioTrack:
                 except FFmpegError:
                     continue
                 for frame in frames:
+                    if frame.pts is not None:
+                        _count_samples(frame)
+                        frame.pts += clock.shift(frame.pts, frame.samples)
                     for piece in resampler.resample(frame):
                         if piece.pts is not None and self._time_s(piece) >= 0:
                             yield piece
         except FFmpegError:
             return
+
+
+def _aac_rate(rate: int) -> int:
+    """The sampling rate nearest to this one that an AAC encoder takes."""
+    from av import Codec
+
+    return min(Codec("aac", "w").audio_rates or [rate], key=lambda possible: abs(possible - rate))
+
+
+def _count_samples(frame: Any) -> None:
+    """Puts decoded sound on a clock that ticks once a sample: that of its packets may be too coarse for its pieces."""
+    frame.pts = round(frame.pts * frame.time_base * frame.sample_rate)
+    frame.time_base = Fraction(1, frame.sample_rate)
+
+
+class _Clock:
+    """Goes on where the clock of sound stands still or jumps back, as that of the pictures does."""
+
+    def __init__(self) -> None:
+        self._shift = 0
+        self._last: int | None = None
+        self._next = 0
+
+    def shift(self, ticks: int, duration: int | None) -> int:
+        """What to add to the time of the next piece, all in ticks."""
+        if self._last is not None and ticks + self._shift <= self._last:
+            self._shift = self._next - ticks
+        self._last = ticks + self._shift
+        self._next = self._last + max(1, duration or 0)
+        return self._shift

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.errors import VideoError
-from wholepose.videos.sources import READ_TIMEOUT_S, is_stream, open_container, source_name
+from wholepose.videos.sources import READ_TIMEOUT_S, is_download, is_stream, open_container, source_name
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -61,7 +61,7 @@ class VideoInfo:
         has_audio: Whether there is sound.
         codec: FFmpeg's name of the video codec.
         start_s: Time of the first frame on the file's own clock, which sound shares.
-        is_live: A camera or an address: no known end, and frames that nobody takes are gone.
+        is_live: A camera, or an address without a known end: frames that nobody takes are gone.
     """
 
     name: str
@@ -151,7 +151,7 @@ class VideoReader:
     def expected_frames(self) -> int | None:
         """How many frames will be given, as far as the file says; None where nobody knows."""
         total = self.info.frame_count
-        if total is None and self.info.duration_s is not None and not self.info.is_live:
+        if total is None and self.info.duration_s is not None:
             total = max(1, round(self.info.duration_s * self.info.frame_rate))
         if self._stop is not None:
             total = self._stop if total is None or self.info.is_live else min(total, self._stop)
@@ -191,6 +191,8 @@ class VideoReader:
             duration = float(stream.duration * stream.time_base)
         elif container.duration is not None:
             duration = container.duration / 1_000_000
+        duration = duration if duration is not None and duration > 0 else None
+        frame_count = stream.frames if stream.frames > 0 else None
         turn = _turn(first)
         height, width = first.height, first.width
         swapped = turn is not None and turn[0][0] == 0
@@ -198,13 +200,13 @@ class VideoReader:
             name=self._name,
             size=(width, height) if swapped else (height, width),
             frame_rate=frame_rate,
-            frame_count=stream.frames if stream.frames > 0 else None,
-            duration_s=duration if duration is not None and duration > 0 else None,
+            frame_count=frame_count,
+            duration_s=duration,
             rotation_deg=_rotation_deg(turn),
             has_audio=bool(container.streams.audio),
             codec=stream.codec_context.name,
             start_s=0.0 if first.pts is None else first.time,
-            is_live=is_stream(self.source),
+            is_live=is_stream(self.source) and not (is_download(self.source) and (duration or frame_count)),
         )
 
     def _read(self) -> Iterator[Frame]:
@@ -262,9 +264,11 @@ class VideoReader:
                     else:
                         yield index, frame
                 break
-        # A file that lists its frames tells how many are missing where it was cut; others do not know.
+        # A file that lists its frames tells how many are missing where it was cut; others do not know. Frames that an
+        # edit list hides, as where somebody trimmed a video, are not in the index.
         if self._container.format.name == _MOV_FORMATS:
-            self._lost += max(0, self._stream.frames - self._packets)
+            entries = getattr(self._stream, "index_entries", None)  # PyAV up to 16 has no such attribute
+            self._lost += max(0, (self._stream.frames if entries is None else len(entries)) - self._packets)
 
     def _demux(self) -> Iterator[Any]:
         """The packets of the stream, and an empty one at the end; goes on after damage."""

@@ -45,8 +45,13 @@ _VIDEO_KINDS = frozenset(
 
 
 def is_stream(source: str | os.PathLike[str]) -> bool:
-    """Whether a source is a camera (``webcam:0``) or an address (``rtsp://``, ``http://``), which have no end."""
+    """Whether a source is a camera (``webcam:0``) or an address (``rtsp://``, ``http://``), which need have no end."""
     return isinstance(source, str) and bool(_CAMERA.fullmatch(source) or _ADDRESS.fullmatch(source))
+
+
+def is_download(source: str | os.PathLike[str]) -> bool:
+    """Whether a source comes as fast as it is read, if it has an end at all: an ``http://`` address."""
+    return isinstance(source, str) and source.lower().startswith("http")
 
 
 def is_video_file(path: str | os.PathLike[str]) -> bool:
