@@ -268,6 +268,30 @@ def test_abandoned(estimator, long_clip, how):
     assert own_threads() == []
 
 
+def test_leaving_waits_for_no_whole_chunk(runtime, long_clip):
+    """What is left of a chunk of frames is not worked on when nobody wants it any more."""
+    asked = []
+
+    class OnePerson:
+        def detect(self, images):
+            return [Detections(np.array([[0, 0, 64, 48]], np.float32), np.ones(1, np.float32)) for _ in images]
+
+    estimator = PoseEstimator(runtime, OnePerson())
+    predict = estimator.predict_batch
+
+    def slowly(*args, **how):
+        asked.append(1)
+        time.sleep(0.2)
+        return predict(*args, **how)
+
+    estimator.predict_batch = slowly
+    video = estimator.predict_video(long_clip, detect_every=10)
+    next(video)
+    before = len(asked)
+    video.close()
+    assert len(asked) <= before + 1
+
+
 def test_never_started(estimator, clip):
     video = estimator.predict_video(clip)
     video.close()

@@ -40,6 +40,7 @@ def write_video(
     pix_fmt: str = "yuv420p",
     ticks: Sequence[int] | None = None,
     audio: str | None = None,
+    audio_rate: int = 44100,
     gop: int = 6,
     container: str | None = None,
     options: dict[str, str] | None = None,
@@ -49,6 +50,7 @@ def write_video(
     Args:
         ticks: When each frame is shown, in 1/RATE s.
         audio: Codec of a tone of 440 Hz that goes with it.
+        audio_rate: Its samples a second.
     """
     images = [blob_frame(index) for index in range(frames)] if isinstance(frames, int) else list(frames)
     with av.open(str(path), "w", format=container, options=options or {}) as output:
@@ -56,7 +58,7 @@ def write_video(
         video.height, video.width = (images[0] if images else blob_frame(0)).shape[:2]
         video.pix_fmt = pix_fmt
         video.options = {"crf": "12", "preset": "ultrafast", "g": str(gop)} if codec == "libx264" else {"qscale": "2"}
-        sound = output.add_stream(audio, rate=44100, layout="mono") if audio else None
+        sound = output.add_stream(audio, rate=audio_rate, layout="mono") if audio else None
         if sound is not None:
             write_tone(output, sound, len(images) / RATE)
         for index, image in enumerate(images):

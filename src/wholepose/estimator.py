@@ -139,7 +139,7 @@ class PoseEstimator:
             resolve(name, offline=offline), runtime=runtime, device=device, precision=precision, threads=threads
         )
         if isinstance(detector, (str, Path)):
-            detector = load_detector(detector, device=device, threads=threads)
+            detector = load_detector(detector, device=device, threads=threads, offline=offline)
         return cls(engine, detector, batch_size=batch_size, zoom=zoom)
 
     @property

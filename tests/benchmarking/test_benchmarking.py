@@ -11,6 +11,7 @@ from wholepose.benchmarking import forms as forms_module
 from wholepose.benchmarking.forms import forms_of, load_forms
 from wholepose.benchmarking.stages import draw_photo, time_stages
 from wholepose.benchmarking.timing import Timing, fastest, time_forms
+from wholepose.benchmarking.workflow import reference_of
 from wholepose.cli.main import main
 from wholepose.export.change import KeypointChange
 from wholepose.runtimes.choices import choices_path, find_choice
@@ -182,3 +183,10 @@ def test_pytorch_alone(tmp_path):
     assert names == ["torch-cpu fp32", "torch-cpu bf16", "torch-cpu fp32 plain layout"]
     assert found.timings[2].change.p95_px < 0.05
     assert [each.name for each in found.absent] == ["onnx, openvino"]
+
+
+def test_the_reference_is_plain_float32_wherever_it_is_named(model):
+    form = forms_of(model, device="cpu")[0][0]
+    int8, half, laid_out = replace(form, int8=True), replace(form, precision="bf16"), replace(form, option="compiled")
+    assert reference_of([int8, half, laid_out, form]) == form
+    assert reference_of([int8, half]) == int8

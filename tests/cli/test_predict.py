@@ -188,6 +188,38 @@ def test_boxes_file(predict, photos):
     assert [person["box_score"] for person in json.loads(out)["people"]] == pytest.approx([0.9])
 
 
+def test_a_file_of_boxes_is_never_replaced(predict, photos):
+    rows = [{"image_id": 7, "category_id": 1, "bbox": [60, 40, 80, 110], "score": 0.5}]
+    for name in ("a.json", "coco_results.json"):
+        (photos / name).write_text(json.dumps(rows))
+    (photos / "gt.json").write_text(json.dumps({"images": [{"id": 7, "file_name": "a.png"}]}))
+    words = ("--annotations", "photos/gt.json", "--out", "photos")
+    code, _, err = predict("photos/a.png", "photos/b.png", "--boxes", "photos/a.json", *words)
+    assert code == 1
+    assert "its result would replace the input photos/a.json" in err
+    assert (photos / "b.json").exists()
+    code, _, err = predict("photos/a.png", "--boxes", "photos/coco_results.json", "--format", "coco", *words)
+    assert code == 2
+    assert "would replace photos/coco_results.json" in err
+    for name in ("a.json", "coco_results.json"):
+        assert json.loads((photos / name).read_text()) == rows
+
+
+def test_what_fails_one_picture_leaves_the_others(predict, photos):
+    """Boxes that could be of either of two pictures; people whom a format cannot tell apart."""
+    head, box = "file,x1,y1,x2,y2\n", ",60,40,140,150\n"
+    (photos / "boxes.csv").write_text(f"{head}x/a.png{box}y/a.png{box}b.png{box}")
+    shutil.copy(photos / "a.png", photos.parent / "a.png")
+    code, _, err = predict("a.png", "photos/b.png", "--boxes", "photos/boxes.csv", "--out", "out")
+    assert (code, names_in("out")) == (1, ["b.json"])
+    assert "'a.png' could be any of" in err
+    (photos / "two.csv").write_text(f"{head}a.png{box}a.png,50,30,140,150\nb.png{box}")
+    words = ("--boxes", "photos/two.csv", "--format", "trc", "--out", "trc")
+    code, _, err = predict("photos/a.png", "photos/b.png", *words)
+    assert (code, names_in("trc")) == (1, ["pictures_person0.trc"])
+    assert "photos/a.png: TRC holds one person a file" in err
+
+
 def test_boxes_by_image_id(predict, photos):
     """COCO results know images by number; the annotation file says which file that is, and names the results' ids."""
     rows = [{"image_id": 7, "category_id": 1, "bbox": [60, 40, 80, 110], "score": 0.5}]

@@ -167,6 +167,27 @@ def test_names_of_results(predict, work):
     assert clips[1].name == "rtsp://host/a/b?c=1"
 
 
+def test_results_of_pictures_and_of_a_video_of_that_name(predict, work):
+    """All pictures go into one file, pictures.csv, and a video called pictures.mp4 gets another."""
+    shutil.copy("in/clip.mp4", "in/pictures.mp4")
+    assert predict("in", "--box", BOX, "--out", "out", "--format", "csv")[0] == 0
+    assert names_in("out") == ["clip.csv", "pictures.csv", "pictures_2.csv"]
+    assert "photo.png" in (work / "out" / "pictures.csv").read_text()
+    assert "pictures.mp4" in (work / "out" / "pictures_2.csv").read_text()
+
+
+def test_a_folder_that_cannot_be_replaced_fails_its_video_alone(predict, work):
+    shutil.copy("in/clip.mp4", "in/a.mp4")
+    (work / "out" / "a_openpose").mkdir(parents=True)
+    (work / "out" / "a_openpose" / "mine.txt").touch()
+    (work / "out" / "clip_openpose").mkdir()
+    (work / "out" / "clip_openpose" / ".DS_Store").touch()  # nobody's own
+    code, _, err = predict("in/a.mp4", "in/clip.mp4", "--box", BOX, "--out", "out", "--format", "openpose")
+    assert code == 1
+    assert "a_openpose already holds 'mine.txt'" in err
+    assert len(names_in("out/clip_openpose")) == FRAMES
+
+
 def test_a_drawing_never_replaces_an_input(predict, work):
     shutil.copy(work / "in" / "clip.mp4", work / "in" / "clip_poses.mp4")
     before = (work / "in" / "clip_poses.mp4").read_bytes()

@@ -7,7 +7,7 @@ import pytest
 from made_up_people import annotation_set, results_of
 
 from wholepose.errors import AnnotationError
-from wholepose.evaluation.checks import areas_from_boxes, check_annotations, check_results
+from wholepose.evaluation.checks import areas_from_boxes, check_annotations, check_labelled_boxes, check_results
 from wholepose.skeletons import COCO17
 
 ALL = np.ones(17, dtype=bool)
@@ -34,6 +34,16 @@ def results(annotations, **changes):
 def test_what_makes_every_score_empty_is_refused(changes, words):
     with pytest.raises(AnnotationError, match=words):
         check_annotations(people(**changes), ALL)
+
+
+def test_people_whose_boxes_show_nothing_are_told_of():
+    """They can never be found there, and would only lower AP."""
+    fine, empty, outside = [0, 0, 90, 90], [5, 5, 5, 5], [-40, 0, -20, 30]
+    assert check_labelled_boxes(people(boxes=[fine] * 3), ALL) == []
+    (warning,) = check_labelled_boxes(people(boxes=[fine, empty, outside]), ALL)
+    assert "2 of 3 people with labelled keypoints have a box without an area" in warning
+    with pytest.raises(AnnotationError, match=r"3 of 3 people .*AP would be 0"):
+        check_labelled_boxes(people(boxes=[empty, empty, outside]), ALL)
 
 
 def test_no_people_at_all_are_refused():

@@ -1,5 +1,6 @@
 """Finding pictures by file, folder and pattern."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -114,6 +115,20 @@ def test_unreadable_folder(here: Path) -> None:
         "lies in a folder that this user may not open (permission denied)",
     ]
     assert len(found.paths) == 1
+
+
+def test_unreadable_folder_below_a_pattern(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if os.fspath(path).endswith("empty"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_images(["**"])
+    assert found.problems == ((os.path.join(".", "empty"), "cannot be listed (Permission denied)"),)  # noqa: PTH118
+    assert found.paths
 
 
 @pytest.mark.parametrize("name", ["👩‍🎤 Ünï.jpg", os.fsdecode(b"caf\xe9.jpg"), "line\nbreak.jpg"])

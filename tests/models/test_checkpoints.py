@@ -331,3 +331,14 @@ class TestOwnFiles:
         safetensors_torch.save_file(state, tmp_path / "x.safetensors")
         with pytest.raises(WeightsError, match="model card"):
             load_model(tmp_path / "x.safetensors")
+
+
+def test_saved_weights_are_for_all_who_may_read_the_folder(tmp_path):
+    """And a folder that is missing is the OSError that the docstring names."""
+    model = build_model("hrnet_w16_slim", 136)
+    card = ModelCard(name="tiny", arch="hrnet_w16_slim", skeleton="halpe136", input_size=(64, 64))
+    save_model(tmp_path / "a.safetensors", model, card)
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b").stat().st_mode
+    with pytest.raises(OSError, match="nowhere"):
+        save_model(tmp_path / "nowhere" / "a.safetensors", model, card)

@@ -105,6 +105,29 @@ def test_interrupted_run_leaves_whole_json_and_is_resumed_the_same(folder, peopl
         assert (out / name).read_bytes() == (folder / name).read_bytes(), name
 
 
+def test_killed_run_is_gone_on_with(folder, people, tmp_path, monkeypatch):
+    """Nothing can be written any more when a process is killed: what was written before says whose folder it is."""
+    options = json.loads((folder / "annotations.json").read_text())["info"]["synth"]
+    out = tmp_path / "out"
+    monkeypatch.setattr(dataset, "_save_what_fits", lambda *_: None)
+    draw = people.sample
+    monkeypatch.setattr(people, "sample", lambda index: 1 / 0 if index == 1 else draw(index))
+    with pytest.raises(ZeroDivisionError):
+        write_dataset(people, out, 4, options)
+    monkeypatch.undo()
+    write_dataset(people, out, 4, options)
+    assert (out / "annotations.json").read_bytes() == (folder / "annotations.json").read_bytes()
+
+
+def test_other_files_are_another_option(tmp_path):
+    assert dataset.fingerprint(None) is False
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    first = dataset.fingerprint(tmp_path)
+    assert first == dataset.fingerprint(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"12")
+    assert dataset.fingerprint(tmp_path) != first
+
+
 def test_full_disk_keeps_what_is_written_valid(people, tmp_path, monkeypatch):
     """FAULT 35: no room for a picture, nor for the JSON until a picture has made room."""
     out = tmp_path / "out"

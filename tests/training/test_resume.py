@@ -112,8 +112,48 @@ def test_damaged_checkpoints(tmp_path, figures, tiny, watcher):
     assert newest.with_name(newest.name + ".damaged").exists()
     for path in trainer.checkpoints.paths():
         path.write_bytes(path.read_bytes()[:-1000])
-    with (
-        pytest.warns(UserWarning, match="not a whole checkpoint"),
-        pytest.raises(WeightsError, match=r"every checkpoint in .* is damaged"),
-    ):
-        Trainer(config, run, device="cpu")
+    del trainer
+    log = (run / "log.jsonl").read_bytes()
+    for _ in range(2):  # the second start must not take what the first left for a new run
+        with pytest.raises(WeightsError, match=r"every checkpoint in .* is damaged"):
+            Trainer(config, run, device="cpu")
+    assert (run / "log.jsonl").read_bytes() == log
+
+
+def test_a_second_run_in_the_folder_is_refused(tmp_path, figures, tiny):
+    """It would cut the log of the first, and the file of photos that the first has mapped."""
+    config = tiny(figures, epochs=1)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, cache_images=True))
+    first = Trainer(config, tmp_path / "run", device="cpu")
+    photos = (tmp_path / "run" / "photos_0.cache").read_bytes()
+    with pytest.raises(ConfigError, match="another run trains there now"):
+        Trainer(config, tmp_path / "run", device="cpu")
+    assert (tmp_path / "run" / "photos_0.cache").read_bytes() == photos
+    assert first.fit().finished
+    assert Trainer(config, tmp_path / "run", device="cpu").fit().finished
+
+
+def test_a_start_that_failed_binds_to_nothing(tmp_path, figures, tiny):
+    """The remedy that the message names is taken by the same folder."""
+    config = tiny(figures, epochs=1)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, cache_images=True))
+    with pytest.raises(ConfigError, match="lower the batch size"):
+        Trainer(override(config, ["batch_size=64"]), tmp_path / "run", device="cpu")
+    assert not list((tmp_path / "run").glob("photos*"))
+    assert Trainer(config, tmp_path / "run", device="cpu").fit().finished
+
+
+def test_changed_data_is_refused(tmp_path, draw, tiny, watcher):
+    """Other people, or the same with other labels: the run could not go on as if it had never stopped."""
+    path = draw(tmp_path / "data", 24)
+    config, run = tiny(path), tmp_path / "run"
+    assert not Trainer(config, run, device="cpu", observer=watcher(stop_after=4)).fit().finished
+    whole = path.read_text()
+    document = json.loads(whole)
+    for changed in ({**document, "annotations": document["annotations"][:16]}, json.loads(whole)):
+        changed["annotations"][3]["bbox"][0] += 1
+        path.write_text(json.dumps(changed))
+        with pytest.raises(ConfigError, match=r"figures\.json has changed since this run began \(24 people then"):
+            Trainer(config, run, device="cpu")
+    path.write_text(whole)
+    assert Trainer(config, run, device="cpu").fit().finished

@@ -83,6 +83,33 @@ def test_sound_comes_along(tiny_videos, tmp_path, name, codec, written):
     assert np.argmax(spectrum) == pytest.approx(440, abs=2)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "times"),
+    [
+        ("mp3.avi", "libmp3lame", 44100, 1),  # counted in packets, which is too coarse for pieces of them
+        ("pcm.avi", "pcm_s16le", 11024, 1),  # a rate that AAC does not know
+        ("pcm.mov", "pcm_s16le", 192_000, 1),
+        ("joined.ts", "aac", 44100, 2),  # its clock jumps back where the second recording begins
+    ],
+)
+def test_sound_of_any_clock_and_rate(tiny_videos, tmp_path, name, codec, rate, times):
+    """Sound is carried over whole, and is no reason to lose the pictures."""
+    source = tiny_videos.write_video(tmp_path / name, 20, audio=codec, audio_rate=rate)
+    source.write_bytes(source.read_bytes() * times)
+    with (
+        open_video(source) as reader,
+        VideoWriter(tmp_path / "o.mp4", 10, audio_from=source, audio_start_s=reader.info.start_s) as writer,
+    ):
+        for frame in reader:
+            writer.write(frame.image, frame.time_s)
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 20 * times
+    _, samples = tone_seconds(tmp_path / "o.mp4")
+    assert len(samples) / 8000 == pytest.approx(2.0 * times, abs=0.15)
+    spectrum = np.abs(np.fft.rfft(samples[4000:12000]))
+    assert np.argmax(spectrum) == pytest.approx(440, abs=2)
+
+
 def test_sound_of_a_part(tiny_videos, tmp_path):
     """Frames 5 to 9 get half a second of sound, which starts with them."""
     source = tiny_videos.write_video(tmp_path / "a.mp4", 20, audio="aac")

@@ -50,6 +50,22 @@ def test_metadata_and_card(tmp_path: Path) -> None:
     assert read_card(tmp_path / "a.onnx") == CARD
 
 
+def test_field_numbers_beyond_32_bits_hide_nothing(tmp_path: Path) -> None:
+    """Readers drop the higher bits of a tag, and would find weights outside where this check sees an unknown field."""
+    model = small_model()
+    model.graph.initializer.pop()
+    tensor = outside("../secret.bin").SerializeToString()
+    tag = 5 << 3 | 2 | 1 << 32
+    hidden = bytes([tag & 0x7F | 0x80, 0x80, 0x80, 0x80, tag >> 28]) + bytes([len(tensor)]) + tensor
+    graph = model.graph.SerializeToString() + hidden
+    model.ClearField("graph")
+    size = len(graph)
+    data = model.SerializeToString() + bytes([7 << 3 | 2, size & 0x7F | 0x80, size >> 7]) + graph
+    (tmp_path / "a.onnx").write_bytes(data)
+    with pytest.raises(WeightsError, match=r"a\.onnx"):
+        check_onnx_file(tmp_path / "a.onnx")
+
+
 def test_weights_beside_the_model_are_its_own(tmp_path: Path) -> None:
     onnx.save(small_model(), tmp_path / "a.onnx", save_as_external_data=True, location="a.data", size_threshold=0)
     assert check_onnx_file(tmp_path / "a.onnx").external_files == {"a.data"}

@@ -72,7 +72,10 @@ def run_benchmark(
     absent += failed
     if not loaded:
         raise ConfigError("nothing here can run this: " + "; ".join(f"{each.name}: {each.reason}" for each in absent))
-    reference = next(iter(loaded))
+    reference = reference_of(list(loaded))
+    if reference.int8:
+        tell(f"no form in plain float32: changes are told against {reference.name}")
+    loaded = {reference: loaded[reference], **loaded}  # first in every table
 
     def time_some(some: Sequence[Form]) -> list[Timing]:
         runtimes = {form: loaded[form] for form in some}
@@ -112,6 +115,11 @@ def run_benchmark(
         stages=stages,
         stages_form=best.form.name,
     )
+
+
+def reference_of(forms: Sequence[Form]) -> Form:
+    """The form that the others are compared with: the first in plain float32, or of all where none is."""
+    return next((form for form in forms if form.precision == "fp32" and not form.int8 and not form.option), forms[0])
 
 
 def check_same_model(paths: Sequence[Path]) -> None:

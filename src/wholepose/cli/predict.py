@@ -362,5 +362,6 @@ def _people(options: argparse.Namespace) -> People:
         images=options.annotations if options.boxes is not None else None,
         device=options.device,
         threads=options.threads,
+        offline=True if options.offline else None,
     )
     return People(detector, max_people=options.max_people)

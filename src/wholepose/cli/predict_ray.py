@@ -29,6 +29,8 @@ _NOT_WITH_RAY = {
     "boxes": "only a detector or --whole-image says who is in the picture",
     "box": "only a detector or --whole-image says who is in the picture",
     "annotations": "only a detector or --whole-image says who is in the picture",
+    "smooth_ahead": "videos are smoothed as they run, with --smooth",
+    "show": "there is no window",
     "frames": "videos are predicted from beginning to end",
 }
 _SAY_EVERY_S = 30.0  # where there is no terminal to draw a bar on
@@ -144,13 +146,18 @@ def make_estimator(model: str, detector: str | None, *, threshold: float | None,
 
     finder = None
     if detector is not None:
-        finder = load_detector(detector, threshold=threshold, device=how["device"], threads=how["threads"])
+        finder = load_detector(
+            detector, threshold=threshold, device=how["device"], threads=how["threads"], offline=how["offline"]
+        )
     return PoseEstimator.from_pretrained(model, detector=finder, **how)
 
 
 def _absolute(name: str) -> str:
     """A path that means the same in a worker, whose folder is another; what is no path stays a name."""
-    return os.path.abspath(name) if Path(name).exists() else name  # noqa: PTH100 - a link keeps its own name
+    from wholepose.weights import embedded_models, find_entry
+
+    is_name = name == "default" or name in embedded_models() or find_entry(name) is not None
+    return os.path.abspath(name) if not is_name and Path(name).exists() else name  # noqa: PTH100 - a link keeps its own name
 
 
 class _Progress:

@@ -130,7 +130,8 @@ def check_annotations(annotations: AnnotationSet) -> DataReport:
     has_box = ((annotations.file_boxes[:, 2:] - annotations.file_boxes[:, :2]) > 0).all(axis=1)
     for row in np.flatnonzero(outside & ~annotations.crowds & (annotations.visibility > 0).any(axis=1)):
         box = annotations.file_boxes[row].round(1).tolist()
-        why = "is outside the image" if has_box[row] else "has no area"
+        sides = annotations.file_boxes[row, 2:] - annotations.file_boxes[row, :2]
+        why = "is outside the image" if (sides > 0).all() else "has no area"
         problems.append(f"annotation id {annotations.person_ids[row]}: labelled, but its box {box} {why}")
     trainable = annotations.trainable()
     if not trainable.any():

@@ -22,6 +22,7 @@ def load_detector(
     input_size: int | None = None,
     device: str = "auto",
     threads: int | None = None,
+    offline: bool | None = None,
 ) -> PersonDetector:
     """Makes a person detector from what a user writes after ``--detector``.
 
@@ -34,6 +35,7 @@ def load_detector(
         input_size: For the embedded detector: the longer side, in pixels, to which it shrinks an image.
         device: For RT-DETR: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``. The others run on the CPU.
         threads: CPU threads of ONNX Runtime; None lets it choose.
+        offline: Never download; None asks the environment.
 
     Returns:
         The detector.
@@ -58,9 +60,15 @@ def load_detector(
         return EmbeddedDetector(threshold=threshold, input_size=input_size, threads=threads, path=resolve("detector"))
     if text == "rtdetr" or text.startswith("rtdetr:"):
         from wholepose.detectors.rtdetr import RTDETR_DEFAULT, RtdetrDetector
+        from wholepose.weights.download import is_offline
 
         source = text.partition(":")[2] or RTDETR_DEFAULT
-        return RtdetrDetector(source, threshold=0.5 if threshold is None else threshold, device=device)
+        return RtdetrDetector(
+            source,
+            threshold=0.5 if threshold is None else threshold,
+            device=device,
+            offline=is_offline() if offline is None else offline,
+        )
     if kind == ".onnx":
         from wholepose.detectors.onnx_detectors import OnnxDetector
 

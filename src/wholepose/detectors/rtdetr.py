@@ -32,13 +32,21 @@ class RtdetrDetector:
         source: A folder, or a name on the Hugging Face hub, which is then downloaded into that library's own cache.
         threshold: Lowest score that counts.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        offline: Download nothing: a name must be in that library's cache.
 
     Raises:
         ConfigError: The extra is not installed, the device is missing, or the model is of another family.
         WeightsError: The folder or download is missing or damaged.
     """
 
-    def __init__(self, source: str | Path = RTDETR_DEFAULT, *, threshold: float = 0.5, device: str = "auto") -> None:
+    def __init__(
+        self,
+        source: str | Path = RTDETR_DEFAULT,
+        *,
+        threshold: float = 0.5,
+        device: str = "auto",
+        offline: bool = False,
+    ) -> None:
         transformers = require("transformers", "transformers")
         torch = require("torch", "transformers")
         self.name = str(source)
@@ -46,7 +54,9 @@ class RtdetrDetector:
         self._torch = torch
         self.device = _choose_device(torch, device)
         try:
-            config = transformers.AutoConfig.from_pretrained(str(source), trust_remote_code=False)
+            config = transformers.AutoConfig.from_pretrained(
+                str(source), trust_remote_code=False, local_files_only=offline
+            )
             if not str(config.model_type).startswith(_FAMILIES):
                 raise ConfigError(
                     f"{source}: is a {config.model_type!r} model; RT-DETR, RT-DETRv2 or D-FINE is needed, "
@@ -56,7 +66,7 @@ class RtdetrDetector:
             if not people:
                 raise ConfigError(f"{source}: none of its {len(config.id2label)} classes is called {_PERSON!r}")
             model: Any = transformers.AutoModelForObjectDetection.from_pretrained(
-                str(source), config=config, use_safetensors=True, trust_remote_code=False
+                str(source), config=config, use_safetensors=True, trust_remote_code=False, local_files_only=offline
             )
         except ConfigError:
             raise

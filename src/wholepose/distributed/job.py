@@ -262,6 +262,7 @@ class RayWorker:
             return
         model, settings = self._known
         now = self._maker.estimator.runtime.card.name, self._maker.settings()
+        settings = {**now[1], **settings}  # earlier versions noted fewer
         if now != (model, settings):
             differing = [f"{key} {settings.get(key)!r}" for key, value in now[1].items() if settings.get(key) != value]
             if now[0] != model:

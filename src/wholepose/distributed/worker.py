@@ -160,7 +160,8 @@ class PartMaker:
         """What a part's footer says of how it was made, which must be the same in all parts of a folder."""
         detector = self.estimator.detector
         name = None if self._options.whole_image or detector is None else getattr(detector, "name", "own")
-        return {**asdict(self._options), "detector": name, "zoom": self.estimator.zoom}
+        threshold = None if name is None else getattr(detector, "threshold", None)
+        return {**asdict(self._options), "detector": name, "threshold": threshold, "zoom": self.estimator.zoom}
 
     def make(self, plan: PartPlan) -> PartResult:
         """Makes a part, unless it is there already.

@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from wholepose.detectors import NamedPersonDetector
+from wholepose.errors import ConfigError
 from wholepose.estimator import PoseEstimator
 from wholepose.outputs import to_json
 from wholepose.serving.answers import PiecewiseResponse
@@ -40,7 +42,12 @@ def create_app(estimator: PoseEstimator, settings: ServerSettings) -> Starlette:
 
     Returns:
         An ASGI application.
+
+    Raises:
+        ConfigError: The detector is a file of boxes, which knows pictures by names.
     """
+    if isinstance(estimator.detector, NamedPersonDetector):
+        raise ConfigError("a file of boxes goes with `wholepose predict`; a server's clients send boxes with pictures")
     service = Service(estimator, settings)
     page = read_page_files()
     description = to_json(models_document(estimator, settings))
@@ -120,7 +127,9 @@ class OnePicture:
         with suppress(ClientDisconnect), service.admitted() as admission:
             body = await admission.read_body(request, service.settings.max_body_bytes)
             work = service.pose(body, query, deadline_of(service.settings))
+            del body
             content, media_type = await service.while_connected(request, work)
+            admission.exchange(content)
             response = PiecewiseResponse(content, media_type=media_type, headers=_FRESH)
             await response(scope, receive, send)
             return
@@ -143,7 +152,10 @@ class SeveralPictures:
             body = await admission.read_body(request, settings.max_batch_body_bytes)
             pictures = split_pictures(body, most=settings.max_batch_images, max_bytes=settings.max_body_bytes)
             admission.add_pictures(len(pictures) - 1)
-            content = await service.while_connected(request, self._documents(pictures, query))
+            work = self._documents(pictures, query)
+            del body, pictures
+            content = await service.while_connected(request, work)
+            admission.exchange(content)
             await PiecewiseResponse(content, media_type="application/json", headers=_FRESH)(scope, receive, send)
             return
         service.metrics.disconnects.inc()

@@ -41,7 +41,9 @@ class Metrics:
         self.people = Counter("wholepose_people", "People found", registry=self.registry)
         self.in_flight = Gauge("wholepose_in_flight", "Pictures worked on or waiting", registry=self.registry)
         self.queue = Gauge("wholepose_queue", "Decoded pictures that wait for the model", registry=self.registry)
-        self.held_bytes = Gauge("wholepose_held_bytes", "Bytes of request bodies held", registry=self.registry)
+        self.held_bytes = Gauge(
+            "wholepose_held_bytes", "Bytes of request bodies and answers held", registry=self.registry
+        )
         self.decoder_restarts = Counter(
             "wholepose_decoder_restarts", "Decoder processes replaced, by reason", ["reason"], registry=self.registry
         )

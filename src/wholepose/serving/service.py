@@ -201,6 +201,20 @@ class Admission:
         service._in_flight += count
         self._pictures += count
 
+    def exchange(self, answer: bytes) -> None:
+        """Counts the answer in place of the body, until it is sent.
+
+        Raises:
+            ApiError: All bodies and answers together are too long. One alone is always taken.
+        """
+        service = self._service
+        service._held_bytes -= self._bytes
+        self._bytes = 0
+        if service._held_bytes and service._held_bytes + len(answer) > service.settings.max_held_bytes:
+            raise overloaded(service.retry_after_s)
+        service._held_bytes += len(answer)
+        self._bytes = len(answer)
+
     def leave(self) -> None:
         """Frees places and bytes."""
         self._service._in_flight -= self._pictures
@@ -211,7 +225,7 @@ class Admission:
         """Reads a request's body, within limits on its length and time.
 
         Raises:
-            ApiError: It is too long or too slow, or all bodies together are too long.
+            ApiError: It is too long or too slow, or all bodies and answers together are too long.
             ClientDisconnect: The client went away.
         """
         too_large = ApiError("body_too_large", f"the body is longer than the {most} bytes that are taken")

@@ -22,7 +22,7 @@ class ServerSettings:
         max_body_bytes: Length of a picture's file.
         max_batch_images: Pictures in one request to ``/v1/poses:batch``.
         max_batch_body_bytes: Length of such a request.
-        max_held_bytes: Length of all request bodies together.
+        max_held_bytes: Length of all request bodies, and of answers that their clients have not read yet, together.
         max_pixels: Height x width of a picture.
         max_held_pixels: Of all decoded pictures that wait for the model, together; 3 bytes each.
         max_boxes: Boxes that a request may give.

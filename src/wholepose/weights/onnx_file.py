@@ -124,8 +124,8 @@ def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, in
     while position < end:
         tag, position = _varint(data, position, end)
         wire = tag & 7
-        if tag >> 3 == 0:
-            raise _MalformedError("field number 0")
+        if tag >> 3 == 0 or tag >> 32:  # readers drop what is beyond 32 bits, and would see another field
+            raise _MalformedError(f"field number {tag >> 3}")
         if wire == 0:
             _, position = _varint(data, position, end)
         elif wire == 1:
