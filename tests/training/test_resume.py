@@ -1,6 +1,7 @@
 """A run that was stopped ends as one that was not, to the bit."""
 
 import dataclasses
+import gc
 import json
 import signal
 
@@ -113,6 +114,7 @@ def test_damaged_checkpoints(tmp_path, figures, tiny, watcher):
     for path in trainer.checkpoints.paths():
         path.write_bytes(path.read_bytes()[:-1000])
     del trainer
+    gc.collect()  # which gives the folder back
     log = (run / "log.jsonl").read_bytes()
     for _ in range(2):  # the second start must not take what the first left for a new run
         with pytest.raises(WeightsError, match=r"every checkpoint in .* is damaged"):

@@ -105,7 +105,7 @@ def test_sound_of_any_clock_and_rate(tiny_videos, tmp_path, name, codec, rate, t
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert sum(packet.size > 0 for packet in container.demux(video=0)) == 20 * times
     _, samples = tone_seconds(tmp_path / "o.mp4")
-    assert len(samples) / 8000 == pytest.approx(2.0 * times, abs=0.15)
+    assert len(samples) / 8000 == pytest.approx(2.0 * times, abs=0.25)  # in AVI the pictures begin 0.2 s later
     spectrum = np.abs(np.fft.rfft(samples[4000:12000]))
     assert np.argmax(spectrum) == pytest.approx(440, abs=2)
 
