@@ -238,3 +238,17 @@ def test_server_s_own_failure(servers, tiny_estimator, blob_png, caplog):
         assert live.pose(blob_png, "?whole_image=true").status_code == 200
         assert live.metric('wholepose_requests_total{route="/v1/poses",status="500"}') == 1
         assert live.metric("wholepose_in_flight") == 0
+
+
+def test_a_file_of_boxes_is_no_detector_of_a_server(tiny_estimator, tmp_path):
+    """It knows pictures by their names, and a server's have none."""
+    from wholepose.detectors import load_detector
+    from wholepose.errors import ConfigError
+    from wholepose.estimator import PoseEstimator
+    from wholepose.serving.app import create_app
+    from wholepose.serving.settings import ServerSettings
+
+    (tmp_path / "boxes.csv").write_text("file,x1,y1,x2,y2\na.png,0,0,9,9\n")
+    estimator = PoseEstimator(tiny_estimator.runtime, load_detector(tmp_path / "boxes.csv"))
+    with pytest.raises(ConfigError, match="a file of boxes goes with `wholepose predict`"):
+        create_app(estimator, ServerSettings())

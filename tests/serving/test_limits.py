@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -162,24 +164,42 @@ def test_many_slow_clients(small, servers, blob_png):
     assert is_well(small, blob_png)
 
 
-def test_unread_answer(servers, small, tiny_models, blob_png):
-    """A client that does not read its picture is cut off, and its place comes free."""
-    import io
-
-    from PIL import Image
-
-    noise = np.random.default_rng(0).integers(0, 256, (1900, 1900, 3), dtype=np.uint8)
+@pytest.fixture(scope="module")
+def noise():
+    """A JPEG file whose drawing is far larger."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1900, 1900, 3), dtype=np.uint8)
     file = io.BytesIO()
-    Image.fromarray(noise).save(file, "JPEG", quality=5)
-    body = file.getvalue()
-    whole = len(small.pose(body, "?whole_image=true&format=png", servers.JPEG).content)
+    Image.fromarray(pixels).save(file, "JPEG", quality=5)
+    return file.getvalue()
+
+
+def ask_for_drawing(connection, body):
     head = HEAD.replace("true", "true&format=png").replace("image/png", "image/jpeg")
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+def test_unread_answer(servers, small, blob_png, noise):
+    """A client that does not read its picture is cut off, and its place comes free."""
+    whole = len(small.pose(noise, "?whole_image=true&format=png", servers.JPEG).content)
     with small.connect() as connection:
-        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        servers.wait_until(lambda: small.metric("wholepose_in_flight") == 1, 10)
+        ask_for_drawing(connection, noise)
+        servers.wait_until(lambda: small.metric("wholepose_held_bytes") == whole, 10)
         servers.wait_until(lambda: small.metric("wholepose_in_flight") == 0, 10)
         assert len(servers.read_all(connection)) < whole
     assert is_well(small, blob_png)
+
+
+def test_many_unread_answers(servers, tiny_estimator, noise):
+    """Answers that nobody reads count against the memory for bodies, and others are put off meanwhile."""
+    limits = {"max_body_bytes": 1 << 20, "max_batch_body_bytes": 1 << 20, "max_held_bytes": 2 << 20}
+    with servers.running(tiny_estimator, write_timeout_s=5, **limits) as live:
+        with live.connect() as connection:
+            ask_for_drawing(connection, noise)
+            servers.wait_until(lambda: live.metric("wholepose_held_bytes") > limits["max_held_bytes"], 10)
+            refused = live.pose(noise, "?whole_image=true&format=png", servers.JPEG)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+        servers.wait_until(lambda: live.metric("wholepose_held_bytes") == 0, 10)
+        assert live.pose(noise, "?whole_image=true&format=png", servers.JPEG).status_code == 200
 
 
 @pytest.mark.parametrize(
