@@ -460,7 +460,7 @@ class TestTrc:
     def test_people_who_cannot_be_told_apart(self, tmp_path):
         with (
             open_writer(tmp_path / "clip.trc", skeleton=HALPE136, model="m") as writer,
-            pytest.raises(ValueError, match="track numbers"),
+            pytest.raises(ConfigError, match="nothing tells who is who of these 2"),
         ):
             writer.write(0, 0.0, people([1, 2], track_ids=None), image="a", size=SIZE)
 
