@@ -52,6 +52,16 @@ def test_times_of_its_own(tmp_path):
     assert (np.diff(times) > 0).all()
 
 
+def write_again(source, path, **which):
+    """Writes frames of a video, and the sound that goes with them, to another."""
+    with (
+        open_video(source, **which) as reader,
+        VideoWriter(path, 10, audio_from=source, audio_start_s=reader.info.start_s) as writer,
+    ):
+        for frame in reader:
+            writer.write(frame.image, frame.time_s)
+
+
 def tone_seconds(path):
     """Loudness in hundredths of a second."""
     with av.open(str(path)) as container:
@@ -68,12 +78,7 @@ def tone_seconds(path):
 def test_sound_comes_along(tiny_videos, tmp_path, name, codec, written):
     """Copied where MP4 takes it, else encoded anew; as long as the pictures."""
     source = tiny_videos.write_video(tmp_path / name, 20, audio=codec)
-    with (
-        open_video(source) as reader,
-        VideoWriter(tmp_path / "o.mp4", 10, audio_from=source, audio_start_s=reader.info.start_s) as writer,
-    ):
-        for frame in reader:
-            writer.write(frame.image, frame.time_s)
+    write_again(source, tmp_path / "o.mp4")
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert container.streams.audio[0].codec_context.name == written
         assert sum(packet.size > 0 for packet in container.demux(video=0)) == 20
@@ -96,12 +101,7 @@ def test_sound_of_any_clock_and_rate(tiny_videos, tmp_path, name, codec, rate, t
     """Sound is carried over whole, and is no reason to lose the pictures."""
     source = tiny_videos.write_video(tmp_path / name, 20, audio=codec, audio_rate=rate)
     source.write_bytes(source.read_bytes() * times)
-    with (
-        open_video(source) as reader,
-        VideoWriter(tmp_path / "o.mp4", 10, audio_from=source, audio_start_s=reader.info.start_s) as writer,
-    ):
-        for frame in reader:
-            writer.write(frame.image, frame.time_s)
+    write_again(source, tmp_path / "o.mp4")
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert sum(packet.size > 0 for packet in container.demux(video=0)) == 20 * times
     _, samples = tone_seconds(tmp_path / "o.mp4")
@@ -113,12 +113,7 @@ def test_sound_of_any_clock_and_rate(tiny_videos, tmp_path, name, codec, rate, t
 def test_sound_of_a_part(tiny_videos, tmp_path):
     """Frames 5 to 9 get half a second of sound, which starts with them."""
     source = tiny_videos.write_video(tmp_path / "a.mp4", 20, audio="aac")
-    with (
-        open_video(source, start=5, stop=10) as reader,
-        VideoWriter(tmp_path / "o.mp4", 10, audio_from=source, audio_start_s=reader.info.start_s) as writer,
-    ):
-        for frame in reader:
-            writer.write(frame.image, frame.time_s)
+    write_again(source, tmp_path / "o.mp4", start=5, stop=10)
     start, samples = tone_seconds(tmp_path / "o.mp4")
     assert start == pytest.approx(0, abs=0.05)
     assert len(samples) / 8000 == pytest.approx(0.5, abs=0.1)

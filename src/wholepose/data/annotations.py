@@ -112,11 +112,14 @@ class AnnotationSet:
         chosen = {name: getattr(self, name)[people] for name in _PERSON_COLUMNS}
         return replace(self, **chosen)
 
+    def in_sight(self) -> NDArray[np.bool_]:
+        """(N,) bool: people some of whose box is on the image."""
+        return np.asarray((self.boxes[:, 2:] > self.boxes[:, :2]).all(axis=1))
+
     def trainable(self) -> NDArray[np.bool_]:
         """(N,) bool: people to train on: not a crowd, with an area, a box on the image and a labelled keypoint."""
-        sides = self.boxes[:, 2:] - self.boxes[:, :2]
         has_area = ~(self.areas <= 0)  # an area that the file leaves out (NaN) is no reason to drop anybody
-        return ~self.crowds & has_area & (sides > 0).all(axis=1) & (self.visibility > 0).any(axis=1)
+        return ~self.crowds & has_area & self.in_sight() & (self.visibility > 0).any(axis=1)
 
 
 _PERSON_COLUMNS = (

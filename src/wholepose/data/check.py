@@ -126,12 +126,11 @@ def check_annotations(annotations: AnnotationSet) -> DataReport:
     missing = missing_images(annotations)
     wrong = _wrong_images(annotations, set(missing.tolist()))
     problems = [f"{annotations.image_files[row]}: missing" for row in missing] + wrong
-    outside = ((annotations.boxes[:, 2:] - annotations.boxes[:, :2]) <= 0).any(axis=1)
-    has_box = ((annotations.file_boxes[:, 2:] - annotations.file_boxes[:, :2]) > 0).all(axis=1)
+    outside = ~annotations.in_sight()
+    has_box = np.asarray((annotations.file_boxes[:, 2:] > annotations.file_boxes[:, :2]).all(axis=1))
     for row in np.flatnonzero(outside & ~annotations.crowds & (annotations.visibility > 0).any(axis=1)):
         box = annotations.file_boxes[row].round(1).tolist()
-        sides = annotations.file_boxes[row, 2:] - annotations.file_boxes[row, :2]
-        why = "is outside the image" if (sides > 0).all() else "has no area"
+        why = "is outside the image" if has_box[row] else "has no area"
         problems.append(f"annotation id {annotations.person_ids[row]}: labelled, but its box {box} {why}")
     trainable = annotations.trainable()
     if not trainable.any():

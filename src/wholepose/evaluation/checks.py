@@ -94,7 +94,7 @@ def check_labelled_boxes(annotations: AnnotationSet, provided: NDArray[np.bool_]
         AnnotationError: It is so of all of them.
     """
     people = ~select(annotations, provided).ignored["whole"]
-    hidden = people & ((annotations.boxes[:, 2:] - annotations.boxes[:, :2]) <= 0).any(axis=1)
+    hidden = people & ~annotations.in_sight()
     what = (
         f"{int(hidden.sum())} of {int(people.sum())} people with labelled keypoints have a box without an area, or "
         "outside their image, and cannot be found in it"

@@ -74,14 +74,15 @@ def evaluate_model(
         WeightsError: The model fails.
     """
     images = len(annotations.image_files)
-    warnings = check_annotations(annotations, provided_keypoints(estimator, annotations))
+    provided = provided_keypoints(estimator, annotations)
+    warnings = check_annotations(annotations, provided)
     there = without_missing_images(annotations)
     if len(there) < len(annotations):
         warnings.append(f"{len(annotations) - len(there)} people are on images that are missing and are left out")
         annotations = there
-        check_annotations(annotations, provided_keypoints(estimator, annotations))
+        check_annotations(annotations, provided)
     if detector is None:
-        warnings.extend(check_labelled_boxes(annotations, provided_keypoints(estimator, annotations)))
+        warnings.extend(check_labelled_boxes(annotations, provided))
     warnings.extend(_check_boxes(detector, annotations))
     for warning in warnings:
         say(warning)
