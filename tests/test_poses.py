@@ -143,6 +143,8 @@ class TestChoosing:
             ([], []),
             (np.array([]), []),
             (np.zeros(4, bool), []),
+            ((0, 2), [0, 2]),
+            ((), []),
         ],
     )
     def test_people_by_number_slice_mask_and_array(self, index, people):

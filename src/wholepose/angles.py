@@ -39,7 +39,7 @@ def joint_angles(poses: Poses, *, threshold: float = 0.3) -> dict[str, NDArray[n
 
     Args:
         poses: N people of any skeleton.
-        threshold: Keypoints that score below this are not known.
+        threshold: Keypoints that score below this, or 0, are not known.
 
     Returns:
         (N,) float64 degrees for each name of ``ANGLES``, in that order; NaN where one of the three keypoints is not
@@ -51,7 +51,8 @@ def joint_angles(poses: Poses, *, threshold: float = 0.3) -> dict[str, NDArray[n
         if all(keypoint in places for keypoint in keypoints):
             indices = [places[keypoint] for keypoint in keypoints]
             degrees = angle_deg(*(poses.keypoints[:, index] for index in indices))
-            angles[name] = np.where((poses.scores[:, indices] >= threshold).all(axis=1), degrees, np.nan)
+            scores = poses.scores[:, indices]
+            angles[name] = np.where(((scores >= threshold) & (scores > 0)).all(axis=1), degrees, np.nan)
         else:
             angles[name] = np.full(len(poses), np.nan)
     return angles

@@ -146,9 +146,11 @@ class Trails:
             return canvas
         indices = [poses.skeleton.index(name) for name in self._names if name in poses.skeleton.keypoint_names]
         colors = _style(poses.skeleton).keypoint_colors
+        diagonal = float(np.hypot(*canvas.shape[:2]))
         for person, track_id in enumerate(poses.track_ids.tolist()):
             box = poses.boxes[person]
-            width = max(1, round(float((box[2:] - box[:2]).max()) * _LINE_SHARES[_HEAD]))
+            size = min(float((box[2:] - box[:2]).max()), diagonal)
+            width = max(1, round(size * _LINE_SHARES[_HEAD]))
             places = self._places(track_id, indices)  # (T, P, 2)
             for column, index in enumerate(indices):
                 path = places[:, column]

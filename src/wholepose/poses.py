@@ -86,6 +86,8 @@ class Poses:
         Raises:
             IndexError: There is no such person, or the mask has another length.
         """
+        if isinstance(index, tuple):  # which NumPy takes for one place in several dimensions
+            index = list(index)
         chosen = np.arange(len(self))[np.asarray(index, dtype=np.int64) if _is_empty(index) else index]
         chosen = np.atleast_1d(chosen)
         if chosen.ndim != 1:

@@ -1,5 +1,6 @@
 """`wholepose predict` on videos: results of each format, drawings, names, options, exit codes."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -257,6 +258,13 @@ def test_frame_ranges_that_are_none(predict, work, text):
     assert "argument --frames" in err
 
 
+def test_frames_beyond_the_end_are_a_failure(predict, work):
+    code, _, err = predict("in/clip.mp4", "--box", BOX, "--out", "out", "--draw", "--frames", "100:200")
+    assert code == 1
+    assert "in/clip.mp4: ends before frame 100" in err
+    assert not list(Path("out").glob("*"))
+
+
 def test_ids_and_trails_are_drawn(predict, work):
     """Numbers stand above the head; a path has a gap where a place was not seen."""
     assert predict("in/clip.mp4", "--box", BOX, "--out", "out")[0] == 0
@@ -274,6 +282,19 @@ def test_ids_and_trails_are_drawn(predict, work):
     assert gone.draw(black, people[2]).max() == 0
     with pytest.raises(ValueError, match="at least 1 frame"):
         Trails(0)
+
+
+def test_trails_of_a_box_beyond_all_bounds(predict, work):
+    assert predict("in/clip.mp4", "--box", BOX, "--out", "out")[0] == 0
+    people = [frame.poses for frame in read_poses_file("out/clip.jsonl")]
+    drawn = []
+    for largest in (128, 1e9):
+        trails = Trails(3)
+        for poses in people[:7:6]:
+            boxes = np.array([[0, 0, largest, largest]], np.float32)
+            image = trails.draw(np.zeros((96, 128, 3), np.uint8), dataclasses.replace(poses[:1], boxes=boxes))
+        drawn.append((image > 0).any(axis=2).mean())
+    assert 0 < drawn[0] <= drawn[1] < 2 * drawn[0]
 
 
 def test_videos_of_the_shared_folder(predict, shared, tmp_path):

@@ -1,11 +1,12 @@
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from wholepose.cli.main import main
 from wholepose.errors import ConfigError
-from wholepose.formats import PoseFrame, open_writer
+from wholepose.formats import PoseFrame, open_writer, read_poses_file
 from wholepose.images import load_image
 from wholepose.plots import collect_panels, html_page, png_image
 from wholepose.poses import Poses
@@ -40,6 +41,25 @@ def test_panels_hold_the_numbers():
     assert 0 <= panels[2].series[0].y[0] <= 180
 
 
+def test_lines_break_where_a_file_has_no_frames_without_people(tmp_path):
+    for suffix in ("jsonl", "csv"):
+        with open_writer(tmp_path / f"a.{suffix}", skeleton=HALPE26, model="") as writer:
+            for frame in clip(60, tracks=(0,)):
+                poses = frame.poses[[]] if 20 <= frame.frame_index < 40 else frame.poses
+                writer.write(frame.frame_index, frame.time_s, poses, image="a.mp4", size=(480, 640))
+        (series,) = collect_panels(read_poses_file(tmp_path / f"a.{suffix}"), keypoints=["nose"])[0].series
+        assert np.flatnonzero(np.isnan(series.y)).tolist() == [20]
+        assert len(series.y) == 41
+
+
+def test_keypoints_that_are_missing_are_never_drawn():
+    frames = list(clip(5, tracks=(0,)))
+    frames[2] = replace(frames[2], poses=replace(frames[2].poses, scores=np.zeros((1, 26))))
+    panels = collect_panels(frames, keypoints=["nose"], angles=["left_knee"], threshold=0)
+    for panel in panels:
+        assert np.flatnonzero(np.isnan(panel.series[0].y)).tolist() == [2]
+
+
 def test_people_seen_for_a_moment_are_left_out_unless_named():
     frames = list(clip(60))
     ghost = next(clip(1, tracks=(7,))).poses
@@ -54,6 +74,7 @@ def test_people_seen_for_a_moment_are_left_out_unless_named():
         ({"keypoints": ["tail"]}, "tail.*nose"),
         ({"angles": ["left_tail"]}, "left_tail.*left_elbow"),
         ({"angles": ["left_knee"], "people": [5]}, "no person 5.*0, 1"),
+        ({"angles": ["left_knee"], "people": range(9)}, "9 people cannot be told apart.*8 at most"),
     ],
 )
 def test_names_that_are_not_there(options, message):
@@ -72,6 +93,7 @@ def test_page_and_picture():
     assert image.dtype == np.uint8
     assert image.ndim == 3
     assert (image != 255).any(axis=2).mean() > 0.005
+    assert (png_image(panels, "舞蹈") == png_image(panels, "")).all()  # no letters of the font
 
 
 class TestCommand:

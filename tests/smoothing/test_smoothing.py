@@ -39,6 +39,22 @@ class TestOneEuro:
         result = [smoother.update(person(point), index / FPS).keypoints[0] for index, point in enumerate(curve)]
         assert np.abs(np.diff(result[20:], axis=0)).mean() < 0.4 * np.abs(np.diff(curve[20:], axis=0)).mean()
 
+    @pytest.mark.parametrize("rate", [30, 4, 1, 0.1])
+    def test_slow_cameras_are_smoothed_too(self, rate):
+        """Who is seen in every frame is never out of sight, however far apart frames are."""
+        smoother = OneEuroSmoother(max_gap_s=0.2)
+        curve = noisy(40)
+        result = [smoother.update(person(point), index / rate).keypoints[0] for index, point in enumerate(curve)]
+        assert (np.abs(result[1:] - curve[1:]).max(axis=(1, 2)) > 0).all()
+
+    def test_somebody_who_was_away_starts_anew(self):
+        smoother = OneEuroSmoother()
+        curve = noisy(3)
+        for index in range(2):
+            smoother.update(person(curve[index]), index)
+        smoother.update(person(curve[0], track_id=1), 2)
+        np.testing.assert_allclose(smoother.update(person(curve[2]), 3).keypoints[0], curve[2], atol=1e-4)
+
     def test_does_not_look_ahead(self):
         curve = noisy(20)
         whole, part = OneEuroSmoother(), OneEuroSmoother()

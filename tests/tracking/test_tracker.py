@@ -51,6 +51,13 @@ class TestUpdate:
         assert ids(tracker, stick_people([]), 1) == []
         assert ids(tracker, stick_people([(100, 200)]), 50) == [1]
 
+    @pytest.mark.parametrize(("seen", "away", "known"), [(3, 45, True), (3, 46, False), (2, 3, True), (2, 4, False)])
+    def test_how_long_somebody_is_remembered(self, seen, away, known):
+        tracker = PoseTracker()
+        for frame in range(seen + away):
+            ids(tracker, stick_people([(100, 200)] if frame < seen else []), frame)
+        assert ids(tracker, stick_people([(100, 200)]), seen + away) == [0 if known else 1]
+
     def test_frames_may_be_left_out(self):
         tracker = PoseTracker()
         for frame in range(0, 60, 5):

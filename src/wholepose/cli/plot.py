@@ -1,7 +1,7 @@
 """Plots keypoints and joint angles over time, from a file of poses.
 
-FILE is what `wholepose predict` wrote for a video, in any of its formats. Each person is a line, each keypoint's x and
-y and each angle a chart. Angles are those in the picture, 180 degrees when stretched.
+FILE is what `wholepose predict` wrote for a video, in any of its formats but `angles`. Each person is a line, each
+keypoint's x and y and each angle a chart. Angles are those in the picture, 180 degrees when stretched.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--keypoints", default=_KEYPOINTS, metavar="NAMES", help=f"with commas, or 'none'; default: {_KEYPOINTS}"
     )
     parser.add_argument("--angles", default=_ANGLES, metavar="NAMES", help=f"likewise; default: {_ANGLES}")
-    parser.add_argument("--people", type=_numbers, metavar="IDS", help="track numbers; default: the 8 seen most often")
+    parser.add_argument(
+        "--people", type=_numbers, metavar="IDS", help="track numbers, 8 at most; default: those seen most often"
+    )
     parser.add_argument(
         "--threshold", type=fraction, default=0.3, metavar="S", help="smallest score of a keypoint; default: 0.3"
     )

@@ -116,7 +116,9 @@ def _predict_video(
             )
         )
         try:
-            _consume(video, take, _shower(clip, options), clip, options.quiet)
+            done = _consume(video, take, _shower(clip, options), clip, options.quiet)
+            if not (done or video.lost_frames or reader.info.is_live):
+                raise VideoError(f"{clip.name}: ends before frame {frames.start or 0}")
         except BaseException as error:
             # A recording of a camera ends with Ctrl-C, or when the camera goes: what was recorded is complete.
             if not reader.info.is_live or (isinstance(error, Exception) and not isinstance(error, VideoError)):
@@ -154,7 +156,8 @@ def _consume(
     show: Callable[[Frame, Poses], bool] | None,
     clip: Clip,
     quiet: bool,
-) -> None:
+) -> int:
+    """Hands all frames on, and counts them."""
     from tqdm import tqdm
 
     with tqdm(
@@ -165,13 +168,15 @@ def _consume(
         disable=quiet or not sys.stderr.isatty(),
         leave=False,
     ) as bar:
-        for frame, poses in video:
+        done = 0
+        for done, (frame, poses) in enumerate(video, start=1):
             take(frame, poses)
             bar.update()
             if show is not None and not show(frame, poses):
                 if video.info.is_live:  # which has no other end
-                    return
+                    return done
                 show = None
+    return done
 
 
 @contextlib.contextmanager

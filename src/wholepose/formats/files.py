@@ -121,10 +121,12 @@ def read_poses_file(
     chosen = _format(name)
     if chosen.read is None:
         raise ConfigError(f"{file}: the format {name!r} holds no poses; wholepose.formats.read_angles reads it")
-    if chosen.names_skeleton:
-        yield from chosen.read(file)
-    else:
-        yield from chosen.read(file, skeleton)
+    last = -1
+    for frame in chosen.read(file) if chosen.names_skeleton else chosen.read(file, skeleton):
+        if frame.frame_index <= last:
+            raise AnnotationError(f"{file}: frame {frame.frame_index} comes after frame {last}; put them in order")
+        last = frame.frame_index
+        yield frame
 
 
 def _format(name: str) -> Format:

@@ -87,8 +87,10 @@ def poses_of_keypoints(
 
 
 def skeleton_of_names(names: tuple[str, ...]) -> Skeleton | None:
-    """The skeleton with exactly these keypoints, if there is one."""
-    return next((skeleton for skeleton in SKELETONS.values() if skeleton.keypoint_names == names), None)
+    """The skeleton with exactly these keypoints, or the part of one, if there is one."""
+    wholes = list(SKELETONS.values())
+    parts = [whole.part(name) for whole in wholes for name in whole.parts]
+    return next((skeleton for skeleton in (*wholes, *parts) if skeleton.keypoint_names == names), None)
 
 
 def skeleton_of_count(count: int) -> Skeleton | None:

@@ -21,7 +21,7 @@ from wholepose.poses import Poses
 from wholepose.skeletons import Skeleton, get_skeleton
 
 _NO_TRACK = -1
-_IMAGE_CHARACTERS = 260
+_NAMES_AT_ONCE = 10_000
 
 
 class NpzWriter(PoseWriter):
@@ -41,7 +41,6 @@ class NpzWriter(PoseWriter):
         self._layout: dict[str, tuple[Any, tuple[int, ...]]] = {
             "frame": (np.int64, ()),
             "time_s": (np.float64, ()),
-            "image": (f"<U{_IMAGE_CHARACTERS}", ()),
             "size": (np.int64, (2,)),
             "people": (np.int64, ()),
             "keypoints": (np.float32, (count, 2)),
@@ -54,6 +53,7 @@ class NpzWriter(PoseWriter):
             "filled": (np.bool_, (count,)),
         }
         self._rows = dict.fromkeys(self._layout, 0)
+        self._images: list[str] = []  # a video's frames share one name
         with contextlib.ExitStack() as stack:
             self._temporary = stack.enter_context(atomic_path(self.path))
             folder = self.path.absolute().parent
@@ -68,7 +68,7 @@ class NpzWriter(PoseWriter):
         people = len(poses)
         self._append("frame", [frame.frame_index])
         self._append("time_s", [np.nan if frame.time_s is None else frame.time_s])
-        self._append("image", [frame.image])
+        self._images.append(frame.image)
         self._append("size", [frame.size or (0, 0)])
         self._append("people", [people])
         for name in ("keypoints", "scores", "boxes", "box_scores"):
@@ -105,17 +105,22 @@ class NpzWriter(PoseWriter):
             for name, text in (("skeleton", self._skeleton.name), ("model", self._model)):
                 with archive.open(f"{name}.npy", "w") as file:
                     np.lib.format.write_array(file, np.array(text), allow_pickle=False)
+            longest = np.dtype(f"<U{max(map(len, self._images), default=1) or 1}")
+            with archive.open("image.npy", "w", force_zip64=True) as file:
+                _write_header(file, longest, (len(self._images),))
+                for start in range(0, len(self._images), _NAMES_AT_ONCE):
+                    file.write(np.array(self._images[start : start + _NAMES_AT_ONCE], dtype=longest).tobytes())
             for name, (dtype, shape) in self._layout.items():
                 if self._rows[name] or name not in ("covariances", "raw_scores", "filled"):
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                        header = {
-                            "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
-                            "fortran_order": False,
-                            "shape": (self._rows[name], *shape),
-                        }
-                        np.lib.format.write_array_header_1_0(file, header)
+                        _write_header(file, np.dtype(dtype), (self._rows[name], *shape))
                         self._parts[name].seek(0)
                         shutil.copyfileobj(self._parts[name], file)
+
+
+def _write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def read_npz(path: Path) -> Iterator[PoseFrame]:
@@ -158,7 +163,7 @@ def _frame(arrays: dict[str, Any], row: int, rows: slice, skeleton: Skeleton, mo
         boxes=arrays["boxes"][rows],
         box_scores=arrays["box_scores"][rows],
         skeleton=skeleton,
-        track_ids=None if (track_ids == _NO_TRACK).any() else track_ids,
+        track_ids=None if len(track_ids) and (track_ids == _NO_TRACK).all() else track_ids,
         **optional,
     )
     time_s = float(arrays["time_s"][row])

@@ -115,15 +115,21 @@ def read_openpose(path: Path, skeleton: Skeleton | None = None) -> Iterator[Pose
         raise AnnotationError(f"{path}: {os.strerror(errno.ENOENT)}: no NAME_000000000000{_ENDING} in this folder")
     numbers = [_number(file) for file in files]
     distinct = None not in numbers and len(set(numbers)) == len(numbers)
-    chosen = skeleton
+    chosen = skeleton or _skeleton_of(files)
     for place, (file, number) in enumerate(zip(files, numbers, strict=True)):
         people = _people(file)
-        if chosen is None and people:
-            fine = any(person.get(f"{field}_keypoints_2d") for person in people for field, part, _ in _PARTS if part)
-            chosen = HALPE136 if fine else OPENPOSE_BODY25
-        poses = _poses(people, chosen or OPENPOSE_BODY25, file)
+        poses = _poses(people, chosen, file)
         index = number if distinct and number is not None else place
-        yield PoseFrame(index, None, poses, image=re.sub(r"(_\d+)?_keypoints\.json$", "", file.name))
+        yield PoseFrame(index, None, poses, image=re.sub(r"(_\d{12})?_keypoints\.json$", "", file.name))
+
+
+def _skeleton_of(files: list[Path]) -> Skeleton:
+    """What the people of all files are: those of the first file with somebody tell."""
+    for file in files:
+        if people := _people(file):
+            fine = any(person.get(f"{field}_keypoints_2d") for person in people for field, part, _ in _PARTS if part)
+            return HALPE136 if fine else OPENPOSE_BODY25
+    return OPENPOSE_BODY25
 
 
 def _number(file: Path) -> int | None:
@@ -141,6 +147,11 @@ def _people(file: Path) -> list[Mapping[str, Any]]:
     people = document.get("people") if isinstance(document, dict) else None
     if not isinstance(people, list) or not all(isinstance(person, dict) for person in people):
         raise AnnotationError(f"{file}: not OpenPose's: a list 'people' of objects is needed")
+    if any(all(f"{field}_keypoints_2d" not in person for field, *_ in _PARTS) for person in people):
+        raise AnnotationError(
+            f"{file}: somebody has no 'pose_keypoints_2d'; OpenPose before 1.2 gave its fields other names, and its "
+            "files cannot be read"
+        )
     return people
 
 

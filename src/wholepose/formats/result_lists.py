@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from wholepose.poses import Poses
 from wholepose.skeletons import Skeleton
 
 _LARGEST = float(np.finfo(np.float32).max)
+_WHOLE_BODY_PARTS = ("foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 
 
 class CocoWriter(TextWriter):
@@ -46,11 +47,22 @@ class CocoWriter(TextWriter):
 class AlphaPoseWriter(CocoWriter):
     """AlphaPose's ``alphapose-results.json``: ``image_id`` is a file name, ``idx`` the track number."""
 
+    def __init__(self, path: str | os.PathLike[str], *, skeleton: Skeleton, model: str) -> None:
+        super().__init__(path, skeleton=skeleton, model=model)
+        self._names: dict[str, int] = {}  # of pictures, and which they are
+
+    def _name(self, frame: PoseFrame) -> str:
+        """A video's frames are named after their number, and pictures after their file: one of each name."""
+        if frame.time_s is not None:
+            return f"{frame.frame_index}.jpg"
+        file = Path(frame.image)
+        choices = (file.name, frame.image, f"{file.stem}_{frame.frame_index:012d}{file.suffix}")
+        index = frame.frame_index
+        return next((name for name in choices if self._names.setdefault(name, index) == index), frame.image)
+
     def _entry(self, result: dict[str, Any], frame: PoseFrame) -> dict[str, Any]:
-        # AlphaPose names a video's frames after their number, and pictures after their file.
-        name = f"{frame.frame_index}.jpg" if frame.time_s is not None else Path(frame.image).name
         entry = {
-            "image_id": name,
+            "image_id": self._name(frame),
             "category_id": 1,
             "keypoints": result["keypoints"],
             "score": result["score"],
@@ -78,8 +90,9 @@ def read_coco(path: Path, skeleton: Skeleton | None = None) -> Iterator[PoseFram
         if type(image_id) is not int or not 0 <= image_id < 2**63:
             raise AnnotationError(f"{path}: entry {number}: 'image_id' must be a whole number, and is {image_id!r}")
         frames.setdefault(image_id, []).append(entry)
+    tracks = _track_field("track_id", frames.values())
     for image_id in sorted(frames):
-        poses = _poses(frames[image_id], "bbox", "track_id", skeleton, f"{path}, image {image_id}")
+        poses = _poses(frames[image_id], "bbox", tracks, skeleton, f"{path}, image {image_id}")
         yield PoseFrame(image_id, None, poses)
 
 
@@ -103,8 +116,9 @@ def read_alphapose(path: Path, skeleton: Skeleton | None = None) -> Iterator[Pos
     indices = [int(match.group(1)) for match in numbers if match is not None]
     if len(set(indices)) != len(images):
         indices = list(range(len(images)))
+    tracks = _track_field("idx", images.values())
     for index, name in sorted(zip(indices, images, strict=True)):
-        yield PoseFrame(index, None, _poses(images[name], "box", "idx", skeleton, f"{path}, image {name}"), image=name)
+        yield PoseFrame(index, None, _poses(images[name], "box", tracks, skeleton, f"{path}, image {name}"), image=name)
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -115,10 +129,10 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _poses(
-    entries: list[Mapping[str, Any]], box_field: str, track_field: str, skeleton: Skeleton | None, where: str
+    entries: list[Mapping[str, Any]], box_field: str, track_field: str | None, skeleton: Skeleton | None, where: str
 ) -> Poses:
     """The people of one image."""
-    keypoints = [_numbers(entry.get("keypoints"), where, "keypoints") for entry in entries]
+    keypoints = [_keypoints(entry, where) for entry in entries]
     counts = {len(values) for values in keypoints}
     count = counts.pop() // 3 if len(counts) == 1 else 0
     found = skeleton or skeleton_of_count(count)
@@ -140,15 +154,39 @@ def _poses(
         found,
         boxes=boxes,
         box_scores=instance_scores,
-        track_ids=_track_ids(entries, track_field, where),
+        track_ids=None if track_field is None else _track_ids(entries, track_field, where),
     )
+
+
+def _keypoints(entry: Mapping[str, Any], where: str) -> list[float]:
+    """A person's keypoints; results of COCO-WholeBody have a list for each part, in the order of its 133 keypoints."""
+    parts = ("keypoints", *(_WHOLE_BODY_PARTS if _WHOLE_BODY_PARTS[0] in entry else ()))
+    return [number for part in parts for number in _numbers(entry.get(part), where, part)]
+
+
+def _track_field(field: str, images: Iterable[list[Mapping[str, Any]]]) -> str | None:
+    """The field of track numbers; None where people of an image share one.
+
+    AlphaPose without tracking gives everybody the number 0.
+    """
+    for entries in images:
+        numbers = [repr(_unwrapped(entry[field])) for entry in entries if field in entry]
+        if len(set(numbers)) != len(numbers):
+            return None
+    return field
+
+
+def _unwrapped(value: Any) -> Any:
+    """A number out of a list of one, or of lists in it, as AlphaPose's trackers write it."""
+    while isinstance(value, list) and value:
+        value = value[0]
+    return value
 
 
 def _track_ids(entries: list[Mapping[str, Any]], field: str, where: str) -> Any:
     if not all(field in entry for entry in entries):
         return None
-    # AlphaPose's trackers write a number or a list of one.
-    values = [entry[field][0] if isinstance(entry[field], list) and entry[field] else entry[field] for entry in entries]
+    values = [_unwrapped(entry[field]) for entry in entries]
     numbers = _numbers(values, where, field)
     if not all(number == int(number) and abs(number) < 2**53 for number in numbers):
         raise AnnotationError(f"{where}: {field!r} must hold whole numbers, not {values}")
@@ -159,5 +197,7 @@ def _numbers(values: object, where: str, field: str, length: int | None = None) 
     """A list of finite numbers that float32 holds."""
     fits = isinstance(values, list) and (length is None or len(values) == length)
     if not fits or not all(type(value) in (int, float) and abs(value) <= _LARGEST for value in values):  # type: ignore[attr-defined]
-        raise AnnotationError(f"{where}: {field!r} must be a list of {length or ''} numbers, and is {str(values)[:60]}")
+        raise AnnotationError(
+            f"{where}: {field!r} must be a list of {f'{length} ' if length else ''}numbers, and is {str(values)[:60]}"
+        )
     return [float(value) for value in values]  # type: ignore[attr-defined]

@@ -178,9 +178,11 @@ class _Rows:
 def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and cells of a CSV file with these columns."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # Excel writes a mark before the first column
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
+            if tuple(header) == ANGLE_COLUMNS != tuple(columns):
+                raise AnnotationError(f"{path}: holds joint angles, not poses; wholepose.formats.read_angles reads it")
             if tuple(header) != tuple(columns):
                 raise AnnotationError(f"{path}: the columns must be {','.join(columns)}, not {','.join(header)[:200]}")
             for row in reader:

@@ -7,7 +7,9 @@ import math
 import os
 import re
 import tempfile
+from array import array
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,20 +18,22 @@ from numpy.typing import NDArray
 
 from wholepose.errors import AnnotationError, ConfigError
 from wholepose.formats.frame import PoseFrame, poses_of_keypoints, skeleton_of_names
-from wholepose.formats.writer import PoseWriter
+from wholepose.formats.writer import PoseWriter, numbers_once
 from wholepose.outputs import atomic_path
 from wholepose.skeletons import Skeleton
 
 _HEADER = ("DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units", "OrigDataRate", "OrigDataStartFrame")
 _HEADER_LINES = 5
+_USUAL_RATE = 30.0
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class TrcWriter(PoseWriter):
     """One file a person: ``clip.trc`` becomes ``clip_person0.trc``, ``clip_person1.trc`` and so on, by track number.
 
-    A file runs from the first frame to the last in which its person was seen, with blanks where the person or a
-    keypoint was not. Without a scale the coordinates are pixels of the picture; with one they are metres, and y
-    points up from the lower edge of the frame, as OpenSim expects.
+    A file runs from the first frame to the last in which its person was seen, a row for each frame written and blanks
+    where the person or a keypoint was not seen. Without a scale the coordinates are pixels of the picture; with one
+    they are metres, and y points up from the lower edge of the frame, as OpenSim expects.
     """
 
     def __init__(
@@ -62,12 +66,11 @@ class TrcWriter(PoseWriter):
         self._record = np.dtype(
             [
                 ("frame", "<i8"),
-                ("time_s", "<f8"),
                 ("track", "<i8"),
                 ("xy", "<f4", (skeleton.num_keypoints, 2)),
             ]
         )
-        self._times: list[tuple[int, float]] = []  # index and time of the first frame and the last
+        self._frames, self._times = array("q"), array("d")  # of all frames, also of those without people
         folder = self.path.absolute().parent
         self._file = self._cleanup.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - closed at the end
 
@@ -78,46 +81,48 @@ class TrcWriter(PoseWriter):
                 f"{frame.image or self.path}: TRC holds one person a file, and nothing tells who is who of these "
                 f"{len(poses)}: track people, or keep one a picture (--max-people 1)"
             )
+        if not numbers_once(poses):
+            raise ConfigError(f"{frame.image or self.path}: a track number comes twice in frame {frame.frame_index}")
+        if self._scale is not None and len(poses) and not (frame.size and frame.size[0]):
+            raise ConfigError(
+                f"{frame.image or self.path}: metres need the height of the frame, to let y point up, and frame "
+                f"{frame.frame_index} comes without"
+            )
+        self._frames.append(frame.frame_index)
+        self._times.append(math.nan if frame.time_s is None else frame.time_s)
         records = np.zeros(len(poses), dtype=self._record)
         records["frame"] = frame.frame_index
-        records["time_s"] = np.nan if frame.time_s is None else frame.time_s
         records["track"] = 0 if poses.track_ids is None else poses.track_ids
         places = poses.keypoints.astype(np.float64)
         if self._scale is not None and frame.size is not None:
             places = np.stack([places[..., 0], frame.size[0] - 1 - places[..., 1]], axis=-1) * self._scale
-        records["xy"] = np.where((poses.scores >= self._threshold)[..., None], places, np.nan)
+        known = (poses.scores >= self._threshold) & (poses.scores > 0)
+        records["xy"] = np.where(known[..., None], places, np.nan)
         self._file.write(records.tobytes())
-        if frame.time_s is not None:
-            self._times = [*self._times[:1], (frame.frame_index, frame.time_s)]
 
     def _finish(self) -> None:
+        written: set[Path] = set()
         self._file.flush()
-        size = os.fstat(self._file.fileno()).st_size
-        if not size:
-            return
-        records = np.memmap(self._file, dtype=self._record, mode="r", shape=(size // self._record.itemsize,))
-        tracks = np.array(records["track"])
-        with contextlib.ExitStack() as stack:  # all files or none
-            for track_id in np.unique(tracks).tolist():
-                final = self.path.with_name(f"{self.path.stem}_person{track_id}{self.path.suffix}")
-                temporary = stack.enter_context(atomic_path(final))
-                with temporary.open("w", encoding="utf-8", newline="") as file:
-                    self._write_person(file, final.name, records, np.flatnonzero(tracks == track_id))
+        if size := os.fstat(self._file.fileno()).st_size:
+            records = np.memmap(self._file, dtype=self._record, mode="r", shape=(size // self._record.itemsize,))
+            tracks = np.array(records["track"])
+            clock = _Clock(np.array(self._frames), np.array(self._times))
+            with contextlib.ExitStack() as stack:  # all files or none
+                for track_id in np.unique(tracks).tolist():
+                    final = self.path.with_name(f"{self.path.stem}_person{track_id}{self.path.suffix}")
+                    temporary = stack.enter_context(atomic_path(final))
+                    with temporary.open("w", encoding="utf-8", newline="") as file:
+                        self._write_person(file, final.name, records, np.flatnonzero(tracks == track_id), clock)
+                    written.add(final)
+        for old in set(_people_files(self.path)) - written:  # of an earlier run: they would be read as people of this
+            old.unlink()
 
-    def _frame_rate(self) -> float:
-        """Frames a second of the whole video; 30 where that cannot be told."""
-        if len(self._times) < 2 or self._times[1][1] <= self._times[0][1]:
-            return 30.0
-        (first, start_s), (last, end_s) = self._times
-        return (last - first) / (end_s - start_s)
-
-    def _write_person(self, file: TextIO, name: str, records: Any, chosen: NDArray[np.int64]) -> None:
-        first, last = records[chosen[0]], records[chosen[-1]]
-        rate = self._frame_rate()
-        rows = int(last["frame"] - first["frame"]) + 1
+    def _write_person(self, file: TextIO, name: str, records: Any, chosen: NDArray[np.int64], clock: _Clock) -> None:
+        seen = dict(zip(records["frame"][chosen].tolist(), chosen.tolist(), strict=True))
+        frames, times = clock.rows(min(seen), max(seen))
         names = self._skeleton.keypoint_names
-        units = "px" if self._scale is None else "m"
-        header = [f"{rate:.6g}", f"{rate:.6g}", rows, len(names), units, f"{rate:.6g}", int(first["frame"]) + 1, rows]
+        rate, units = f"{clock.rate:.6g}", "px" if self._scale is None else "m"
+        header = [rate, rate, len(frames), len(names), units, rate, int(frames[0]) + 1, len(frames)]
         lines = [
             f"PathFileType\t4\t(X/Y/Z)\t{name}",
             "\t".join((*_HEADER, "OrigNumFrames")),
@@ -127,22 +132,56 @@ class TrcWriter(PoseWriter):
             "",
         ]
         file.write("".join(f"{line}\n" for line in lines))
-        start_s = 0.0 if np.isnan(first["time_s"]) else float(first["time_s"])
         decimals = 3 if self._scale is None else 6
-        expected = int(first["frame"])
-        for index in chosen.tolist():
-            record = records[index]
-            frame = int(record["frame"])
-            for missing in range(expected, frame):  # frames without the person keep their place in time
-                time_s = start_s + (missing - int(first["frame"])) / rate
-                file.write(f"{missing + 1}\t{time_s:.6f}" + "\t" * (3 * len(names)) + "\n")
-            time_s = start_s + (frame - int(first["frame"])) / rate if np.isnan(record["time_s"]) else record["time_s"]
-            cells = [
-                "\t\t" if math.isnan(x) else f"{x:.{decimals}f}\t{y:.{decimals}f}\t{0:.{decimals}f}"
-                for x, y in record["xy"].tolist()
-            ]
+        for frame, time_s in zip(frames.tolist(), times.tolist(), strict=True):
+            cells = ["\t\t"] * len(names)
+            if frame in seen:
+                cells = [
+                    "\t\t" if math.isnan(x) else f"{x:.{decimals}f}\t{y:.{decimals}f}\t{0:.{decimals}f}"
+                    for x, y in records[seen[frame]]["xy"].tolist()
+                ]
             file.write("\t".join([str(frame + 1), f"{time_s:.6f}", *cells]) + "\n")
-            expected = frame + 1
+
+
+class _Clock:
+    """When frames were.
+
+    Args:
+        frames: (F,) int64, the frames written, rising.
+        times: (F,) float64 seconds; where one is not known, all are made up, 30 frames a second.
+    """
+
+    def __init__(self, frames: NDArray[np.int64], times: NDArray[np.float64]) -> None:
+        self._frames = frames
+        timed = bool(np.isfinite(times).all())
+        self._times = times if timed else (frames - frames[0]) / _USUAL_RATE
+        self._step = int(np.diff(frames).min()) if len(frames) > 1 else 1
+
+    @property
+    def rate(self) -> float:
+        """Rows a second, in the mean over the video; 30 where that cannot be told."""
+        took_s = float(self._times[-1] - self._times[0])
+        return float(self._frames[-1] - self._frames[0]) / self._step / took_s if took_s > 0 else _USUAL_RATE
+
+    def rows(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Frames (R,) and times (R,) from one frame written to another.
+
+        Where frames were left out of the usual step, as by a file that knows nothing of frames without people, they
+        are put in between.
+        """
+        written = self._frames[(self._frames >= first) & (self._frames <= last)]
+        between = [
+            np.arange(start, end, self._step if (end - start) % self._step == 0 else end - start)
+            for start, end in pairwise(written.tolist())
+        ]
+        frames = np.concatenate([*between, written[-1:]])
+        return frames, np.interp(frames, self._frames, self._times)
+
+
+def _people_files(path: Path) -> list[Path]:
+    """The files of all people under the name that ``TrcWriter`` was given."""
+    pattern = re.compile(re.escape(path.stem) + r"_person(\d{1,18})" + re.escape(path.suffix), re.ASCII)
+    return [file for file in path.parent.glob("*") if pattern.fullmatch(file.name)] if path.parent.is_dir() else []
 
 
 def read_trc(path: Path, skeleton: Skeleton | None = None) -> Iterator[PoseFrame]:
@@ -157,8 +196,7 @@ def read_trc(path: Path, skeleton: Skeleton | None = None) -> Iterator[PoseFrame
     """
     files = [path]
     if not path.exists():
-        pattern = re.compile(re.escape(path.stem) + r"_person(\d{1,18})" + re.escape(path.suffix), re.ASCII)
-        files = [file for file in path.parent.glob("*") if pattern.fullmatch(file.name)] if path.parent.is_dir() else []
+        files = _people_files(path)
         if not files:
             raise AnnotationError(f"{path}: there is no such file, and no {path.stem}_personN{path.suffix} either")
     frames: dict[int, list[tuple[int, float, NDArray[np.float64]]]] = {}
@@ -209,7 +247,7 @@ def _read_file(file: Path, skeleton: Skeleton | None) -> tuple[Skeleton, list[tu
         try:
             values = np.array([float(cell) if cell else np.nan for cell in cells[2 : 2 + 3 * len(names)]])
             row = int(cells[0]) - 1, float(cells[1]), values.reshape(-1, 3)[:, :2]
-            if not math.isfinite(row[1]) or row[0] < 0 or np.isinf(values).any():
+            if not math.isfinite(row[1]) or row[0] < 0 or (np.abs(values) > _LARGEST).any():
                 raise ValueError("a number is out of range")
         except ValueError as error:
             raise AnnotationError(f"{file}, line {number}: {error}") from error

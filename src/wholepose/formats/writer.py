@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from wholepose.formats.frame import PoseFrame
 from wholepose.outputs import atomic_path
 from wholepose.poses import Poses
-from wholepose.skeletons import Skeleton
+from wholepose.skeletons import Skeleton, conversion
+
+
+def numbers_once(poses: Poses) -> bool:
+    """Whether no two people of a frame have the same track number."""
+    return poses.track_ids is None or len(np.unique(poses.track_ids)) == len(poses)
 
 
 class PoseWriter(ABC):
@@ -39,7 +44,7 @@ class PoseWriter(ABC):
         poses: Poses,
         *,
         image: str,
-        size: tuple[int, int],
+        size: tuple[int, int] | None,
         filled: NDArray[np.bool_] | None = None,
     ) -> None:
         """Adds a frame.
@@ -49,7 +54,7 @@ class PoseWriter(ABC):
             time_s: Seconds since the start of the video; None for pictures.
             poses: The people, converted if they are in another skeleton than the writer's.
             image: Name of the video or picture.
-            size: (height, width) of the upright frame in pixels.
+            size: (height, width) of the upright frame in pixels; None where it is not known.
             filled: (N, K) bool of keypoints put into gaps; formats without a place for it leave it out.
 
         Raises:
@@ -65,7 +70,9 @@ class PoseWriter(ABC):
         if filled is not None and filled.shape != poses.scores.shape:
             raise ValueError(f"filled must have shape {poses.scores.shape}, not {filled.shape}")
         if poses.skeleton is not self._skeleton:
-            poses, filled = poses.convert(self._skeleton), None
+            if filled is not None:
+                filled = conversion(poses.skeleton, self._skeleton).apply_to_marks(filled)
+            poses = poses.convert(self._skeleton)
         self._write(PoseFrame(frame_index, time_s, poses, image, size, self._model, filled))
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ _WIDTH, _PANEL_HEIGHT, _HEAD = 900, 190, 40
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 26, 34
 _GRID, _INK = "#d9dce1", "#22262e"
 _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}  # Pillow's
+_LAST_LATIN = 0x24F
 _Points = list[tuple[float, float]]
 
 
@@ -98,7 +99,9 @@ def html_page(panels: Sequence[Panel], title: str) -> str:
 
 
 def png_image(panels: Sequence[Panel], title: str) -> NDArray[np.uint8]:
-    """The same charts as (H, W, 3) uint8 RGB."""
+    """The same charts as (H, W, 3) uint8 RGB; without a title that Pillow's font, of Latin letters, cannot write."""
+    if any(ord(letter) > _LAST_LATIN for letter in title):
+        title = ""
     canvas = _Picture(_WIDTH, _HEAD + _PANEL_HEIGHT * len(panels))
     _draw(canvas, panels, title)
     return np.array(canvas.image, dtype=np.uint8)

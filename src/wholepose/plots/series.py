@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from wholepose.angles import ANGLES, joint_angles
 from wholepose.errors import ConfigError
 from wholepose.formats import PoseFrame
@@ -13,6 +15,8 @@ from wholepose.formats import PoseFrame
 MAX_PEOPLE = 8
 """So many are told apart by colour."""
 
+_GAP_STEPS = 3
+"""A line breaks where so many usual steps from frame to frame are left out: not all files have a place for nobody."""
 _LEAST_SHARE = 0.1  # of the frames of the person seen most often: false alarms are shorter
 
 
@@ -62,13 +66,16 @@ def collect_panels(
         frames: Such as ``read_poses_file`` gives.
         keypoints: Names of keypoints; x and y of each get a chart.
         angles: Names of ``wholepose.angles.ANGLES``; each gets a chart.
-        people: Track numbers; None takes the ``MAX_PEOPLE`` seen most often, without those seen for a
-            moment only.
-        threshold: Keypoints that score below this are left out, and break the line.
+        people: Track numbers, ``MAX_PEOPLE`` at most; None takes those seen most often, without those seen for a moment
+            only.
+        threshold: Keypoints that score below this, or 0, are left out, and break the line.
 
     Raises:
-        ConfigError: A keypoint, an angle or a person is not there; the message says which there are.
+        ConfigError: A keypoint, an angle or a person is not there; the message says which there are. Or there are
+            too many people.
     """
+    if people is not None and len(people) > MAX_PEOPLE:
+        raise ConfigError(f"{len(people)} people cannot be told apart by colour; choose {MAX_PEOPLE} at most")
     for name in angles:
         if name not in ANGLES:
             raise ConfigError(f"unknown angle {name!r}; choose among {', '.join(ANGLES)}")
@@ -76,7 +83,8 @@ def collect_panels(
     titles += [f"{name} angle (°)" for name in angles]
     lines: dict[int, list[Series]] = {}  # of each person, one a panel
     seen: Counter[int] = Counter()
-    visible: set[int] = set()
+    indices: list[int] = []  # of the file's frames
+    places: dict[int, list[int]] = {}  # of each person's points, among the frames
     timed = True
     for frame in frames:
         poses = frame.poses
@@ -88,12 +96,12 @@ def collect_panels(
         time = float(frame.frame_index) if frame.time_s is None else frame.time_s
         numbers = list(range(len(poses))) if poses.track_ids is None else poses.track_ids.tolist()
         found = joint_angles(poses, threshold=threshold) if angles else {}
-        present = set(numbers)
         for row, number in enumerate(numbers):
             values = []
             for name in keypoints:
                 place = names.index(name)
-                known = poses.scores[row, place] >= threshold
+                score = poses.scores[row, place]
+                known = score >= threshold and score > 0
                 values += [float(value) if known else float("nan") for value in poses.keypoints[row, place]]
             values += [float(found[name][row]) for name in angles]
             own = lines.setdefault(number, [Series(number) for _ in titles])
@@ -101,11 +109,14 @@ def collect_panels(
                 series.x.append(time)
                 series.y.append(value)
             seen[number] += 1
-        for number in visible - present:  # out of sight: the line breaks
-            for series in lines[number]:
-                series.x.append(time)
-                series.y.append(float("nan"))
-        visible = present
+            places.setdefault(number, []).append(len(indices))
+        indices.append(frame.frame_index)
+    for number, own in lines.items():
+        gaps = _gaps(places[number], indices)
+        for series in own:
+            for place in reversed(gaps):
+                series.x.insert(place, series.x[place])
+                series.y.insert(place, float("nan"))
     often = [number for number, count in seen.most_common(MAX_PEOPLE) if count >= _LEAST_SHARE * max(seen.values())]
     chosen = sorted(often) if people is None else list(people)
     absent = [number for number in chosen if number not in lines]
@@ -121,3 +132,16 @@ def collect_panels(
         )
         for index, title in enumerate(titles)
     ]
+
+
+def _gaps(places: Sequence[int], indices: Sequence[int]) -> list[int]:
+    """Before which points of a person there is a gap.
+
+    Args:
+        places: Where each point's frame is among the frames.
+        indices: The frames' own numbers.
+    """
+    usual = np.median(np.diff(indices)) if len(indices) > 1 else 1
+    away = np.diff(places) > 1
+    left_out = np.diff(np.array(indices)[list(places)]) > _GAP_STEPS * usual
+    return (np.flatnonzero(away | left_out) + 1).tolist()

@@ -42,9 +42,9 @@ _DEFINITIONS = {"shoulder_middle": _SHOULDERS, "hip_middle": _HIPS}
 
 # Name of a point -> what stands in for it, first choice first.
 _ESTIMATES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "neck": (("thorax",), _SHOULDERS, ("shoulder_middle",)),
-    "thorax": (_SHOULDERS, ("shoulder_middle",)),
-    "hip": (_HIPS, ("hip_middle",)),
+    "neck": (("thorax",), ("shoulder_middle",), _SHOULDERS),
+    "thorax": (("shoulder_middle",), _SHOULDERS),
+    "hip": (("hip_middle",), _HIPS),
     "shoulder_middle": (("thorax",),),
     "hip_middle": (("hip",),),
 }
@@ -101,6 +101,11 @@ class Conversion:
             if sources:
                 converted[..., row, :, :] = covariances[..., list(sources), :, :].sum(axis=-3) / len(sources) ** 2
         return converted
+
+    def apply_to_marks(self, marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Converts marks (..., K_source) bool to (..., K_target): set where that of any source is."""
+        self._check(marks.shape[-1:] == (self.source.num_keypoints,), "marks", marks.shape)
+        return np.stack([marks[..., list(sources)].any(axis=-1) for sources in self.table], axis=-1)
 
     def _check(self, fits: bool, what: str, shape: tuple[int, ...]) -> None:
         if not fits:

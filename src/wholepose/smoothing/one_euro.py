@@ -56,7 +56,8 @@ class OneEuroSmoother:
             speed_gain: By how many hertz the cut-off rises for a speed of one body size (root of the box's area) a
                 second; higher lags less.
             velocity_cutoff_hz: Cut-off for the speed itself.
-            max_gap_s: After so long out of sight a person, or a keypoint, starts anew.
+            max_gap_s: After so long out of sight a person, or a keypoint, starts anew; seen in the frame before, they
+                were not out of sight, however long ago that was.
 
         Raises:
             ValueError: An argument is not positive (``speed_gain``: negative).
@@ -97,6 +98,7 @@ class OneEuroSmoother:
         if self._skeleton is not None and poses.skeleton is not self._skeleton:
             raise ValueError(f"the people before were {self._skeleton!r} and these are {poses.skeleton!r}")
         track_ids = track_numbers(poses)
+        gap_s = max(self._max_gap_s, time_s - self._time_s)  # nobody was out of sight between two frames
         self._time_s, self._skeleton = time_s, poses.skeleton
         of_scores = score_trust(poses.scores)
         sure = of_scores >= _SURE
@@ -109,11 +111,9 @@ class OneEuroSmoother:
         smoothed = poses.keypoints.astype(np.float64)
         for row, track_id in enumerate(track_ids):
             smoothed[row] = self._step(
-                track_id, smoothed[row], poses.scores[row] > 0, sure[row], trust[row], float(sizes[row]), time_s
+                track_id, smoothed[row], poses.scores[row] > 0, sure[row], trust[row], float(sizes[row]), time_s, gap_s
             )
-        self._states = {
-            track_id: state for track_id, state in self._states.items() if time_s - state.time_s <= self._max_gap_s
-        }
+        self._states = {track_id: state for track_id, state in self._states.items() if time_s - state.time_s <= gap_s}
         return replace(poses, keypoints=smoothed.astype(np.float32))
 
     def _step(
@@ -125,14 +125,15 @@ class OneEuroSmoother:
         trust: NDArray[np.float64],
         size: float,
         time_s: float,
+        gap_s: float,
     ) -> NDArray[np.float64]:
         """One person's (K, 2) keypoints, smoothed."""
         state = self._states.get(track_id)
-        if state is None or time_s - state.time_s > self._max_gap_s:
+        if state is None or time_s - state.time_s > gap_s:
             seen_s = np.where(seen, time_s, -np.inf)
             self._states[track_id] = _State(time_s, keypoints, np.zeros_like(keypoints), np.zeros(2), seen_s)
             return keypoints
-        known = seen & (time_s - state.seen_s <= self._max_gap_s)
+        known = seen & (time_s - state.seen_s <= gap_s)
         elapsed_s = time_s - state.time_s
         steps = keypoints - state.keypoints
         body_step, body_velocity = self._move_body(steps[known & sure], state.body_velocity, elapsed_s, size)

@@ -39,7 +39,8 @@ class PoseTracker:
         """Starts with nobody.
 
         Args:
-            max_missing_frames: For how many frames somebody may be out of sight and keep the number.
+            max_missing_frames: For how many frames somebody may be out of sight and keep the number; who was seen
+                in fewer than three, for three at most.
             min_similarity: In [0, 1]; people less alike than this are not the same.
             keypoint_threshold: Keypoints that score below this are not compared.
 
@@ -132,14 +133,14 @@ class PoseTracker:
             for track in self._tracks:
                 track.rescale(factors)
         self._frame_index, self._image_size = frame_index, image_size
-        self._tracks = [track for track in self._tracks if track.missed <= self._patience(track)]
+        self._tracks = [track for track in self._tracks if track.missed - 1 <= self._patience(track)]
 
     def _patience(self, track: Track) -> int:
-        """For how many frames a track may go unseen, at least from one frame looked at to the next."""
+        """For how many frames a track may go unseen, at least those between two that are looked at."""
         limit = self._max_missing_frames
         if track.hits < _TRIAL_FRAMES:
             limit = min(limit, _TRIAL_FRAMES * self._step)
-        return max(limit, self._step)
+        return max(limit, self._step - 1)
 
     def _gains(
         self,
