@@ -412,6 +412,18 @@ def test_from_pretrained_takes_a_path(tiny_models, tmp_path, blob):
     assert PoseEstimator.from_pretrained(str(path), detector=None).detector is None
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hrnet_w32_256x192.mmpose_coco17", "wholepose convert hrnet_w32_256x192.mmpose_coco17"),
+        ("detector", "'default'"),
+    ],
+)
+def test_from_pretrained_downloads_nothing_that_it_cannot_run(name, message):
+    with pytest.raises(ConfigError, match=message):
+        PoseEstimator.from_pretrained(name, offline=True)
+
+
 def test_from_pretrained_refuses_what_it_does_not_know(tmp_path):
     with pytest.raises(WeightsError, match="no_such_model"):
         PoseEstimator.from_pretrained("no_such_model", offline=True)

@@ -41,7 +41,8 @@ from wholepose.runtimes import (
 )
 from wholepose.skeletons import Skeleton, get_skeleton
 from wholepose.suppression import without_repeats
-from wholepose.weights import resolve
+from wholepose.weights import REGISTRY, resolve
+from wholepose.weights.files import SUFFIXES
 from wholepose.zoom import Found, check_zoomable, look_again
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ class PoseEstimator:
         """Loads weights, and a detector to go with them.
 
         Args:
-            name: ``"default"`` for the model inside the package, a name of ``wholepose models list``, or a path of an
-                ``.onnx`` or ``.safetensors`` file.
+            name: ``"default"`` or ``"clean"``, the models inside the package, ``"large"``, or a path of an ``.onnx`` or
+                ``.safetensors`` file. What others published comes as checkpoints: ``wholepose convert`` reads those.
             detector: What ``load_detector`` understands, or a detector, or None where boxes are always given.
             runtime: Engine; by default the file's own.
             device: ``"auto"`` takes a GPU that the engine supports, else the CPU.
@@ -135,6 +136,7 @@ class PoseEstimator:
             ConfigError: A name, a device or a combination is not possible here, or an extra is missing.
             WeightsError: The weights are missing, damaged or of the wrong kind.
         """
+        _check_runnable(name)
         engine = load_runtime(
             resolve(name, offline=offline), runtime=runtime, device=device, precision=precision, threads=threads
         )
@@ -407,6 +409,18 @@ def _one_each(
     if len(values) != len(images):
         raise ValueError(f"{name} must have one entry for each of the {len(images)} images, not {len(values)}")
     return list(values)
+
+
+def _check_runnable(name: str | Path) -> None:
+    """Refuses what is known by name and is no model to run, before anything is downloaded."""
+    if name == "detector":
+        raise ConfigError("'detector' finds people, not keypoints; name 'default' or 'clean' for those")
+    entry = REGISTRY.get(name) if isinstance(name, str) else None
+    if entry is not None and SUFFIXES[Path(entry.file_name).suffix] == "checkpoint":
+        raise ConfigError(
+            f"{name}: is a checkpoint, which no runtime reads; convert it once: "
+            f"wholepose convert {name} --out {entry.arch}.safetensors"
+        )
 
 
 @contextlib.contextmanager

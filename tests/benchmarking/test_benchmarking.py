@@ -149,6 +149,7 @@ class TestCommand:
             (["{model}", "--batch", "8,1"], 2, "must rise"),
             (["{model}", "--seconds", "0"], 2, "above 0"),
             (["{model}", "--images", "nowhere"], 2, "no picture there"),
+            (["{model}", "--json", "nowhere/x.json"], 2, "there is no folder nowhere"),
         ],
     )
     def test_says_what_is_wrong(self, model, tiny_models, tmp_path, capsys, words, code, message):

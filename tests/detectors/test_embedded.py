@@ -171,6 +171,16 @@ def test_a_photo_in_a_panorama_keeps_its_people(detector: PersonDetector, shared
     assert box_iou(alone.boxes[:1] + np.array([1000, 0, 1000, 0]), found.boxes).max() > 0.6
 
 
+def test_another_file_of_its_kind(tmp_path):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(EMBEDDED_DETECTOR.read_bytes())
+    detector = load_detector(path, threshold=0.4, threads=2)
+    assert isinstance(detector, EmbeddedDetector)
+    assert detector.threshold == 0.4
+    path.unlink()
+    assert detector.with_threads(1).threads == 2  # what is loaded stays; there is nothing to load again
+
+
 def test_with_threads():
     """The same boxes, on another number of threads."""
     detector = EmbeddedDetector(threads=2, threshold=0.05, input_size=320)

@@ -186,6 +186,18 @@ class TestCommand:
         assert "half weights move keypoints by" in capsys.readouterr().out
         assert (tmp_path / "x.onnx").read_bytes() == (folder / "half.onnx").read_bytes()
 
+    def test_the_model_itself_is_not_written_over(self, folder, tmp_path, capsys):
+        path = tmp_path / "mine.onnx"
+        path.write_bytes((folder / "full.onnx").read_bytes())
+        assert main(["export", str(path), "--out", f"{tmp_path}/./mine.onnx", "--half-weights"]) == 2
+        assert "is the model itself" in capsys.readouterr().err
+        assert path.read_bytes() == (folder / "full.onnx").read_bytes()
+
+    def test_a_detector_has_no_half_weights(self, tmp_path, capsys):
+        assert main(["export", "detector", "--out", str(tmp_path / "x.onnx"), "--half-weights"]) == 1
+        assert "embedded/detector.onnx" in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+
     @pytest.mark.parametrize(
         ("words", "message"),
         [

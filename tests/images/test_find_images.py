@@ -89,6 +89,15 @@ def test_empty_folder_is_no_failure(here: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_pictures_of_kinds_that_are_not_read_are_found(here: Path) -> None:
+    """Reading them says what they are; a folder of a telephone's pictures is not passed over in silence."""
+    (here / "photos/IMG_1.HEIC").touch()
+    (here / "photos/more/e.avif").touch()
+    assert "photos/IMG_1.HEIC" in names("photos")
+    assert names("photos/**")[-1] == "photos/more/e.avif"
+    assert names("photos", suffixes={".png"}) == ["photos/c10.png"]
+
+
 def test_links_that_lead_in_circles(here: Path) -> None:
     """FAULTS 12: loops of links between folders and of a file to itself."""
     for name in ("one", "two"):

@@ -1,6 +1,7 @@
 """Finding out what a checkpoint is, in Python and on the command line."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ pytest.importorskip("safetensors", reason="needs the [train] extra")
 from wholepose.cli.main import main  # noqa: E402
 from wholepose.errors import ConfigError, WeightsError  # noqa: E402
 from wholepose.models import convert  # noqa: E402
-from wholepose.models.checkpoints import load_model  # noqa: E402
+from wholepose.models.checkpoints import load_model, save_model  # noqa: E402
 from wholepose.models.convert import CardOptions, convert_checkpoint, open_checkpoint  # noqa: E402
 from wholepose.weights import RegistryEntry  # noqa: E402
 
@@ -78,6 +79,8 @@ def test_files_of_the_registry_are_known_by_their_hash(checkpoint, monkeypatch):
         (CardOptions(skeleton="halpe136"), WeightsError, "gives 17 keypoints, but the skeleton halpe136 has 136"),
         (CardOptions(skeleton="cat"), ConfigError, "unknown skeleton 'cat'"),
         (CardOptions(input_size=(100, 100)), ConfigError, "multiples of 32"),
+        (CardOptions(input_size=(0, 0)), ConfigError, "multiples of 32, not 0x0"),
+        (CardOptions(input_size=(385, 289)), ConfigError, "multiples of 32, not 385x289"),
         (CardOptions(decode_kernel=4), ConfigError, "decode_kernel must be an odd number"),
         (CardOptions(licence=""), ConfigError, "licence must not be empty"),
     ],
@@ -95,7 +98,7 @@ def test_what_cannot_be_found_out(checkpoint, model, filled_model, tmp_path):
     with pytest.raises(ConfigError, match="--input-size"):
         open_checkpoint(path)
     torch.save(filled_model("hrnet_w16_slim", 5).state_dict(), path)
-    with pytest.raises(ConfigError, match="--skeleton"):
+    with pytest.raises(ConfigError, match="no skeleton of so many"):
         open_checkpoint(path)
     torch.save({name: value for name, value in model.state_dict().items() if "head" not in name}, path)
     with pytest.raises(WeightsError, match="final_layer"):
@@ -107,6 +110,16 @@ def test_a_card_is_kept(checkpoint, tmp_path):
     second = convert_checkpoint(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
     assert second.card == first.card
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_metrics_stay_with_what_was_measured(checkpoint, tmp_path):
+    first = convert_checkpoint(checkpoint, tmp_path / "a.safetensors")
+    measured = replace(first.card, metrics={"ap": 0.5}, intervals={"ap": (0.4, 0.6)}, measured_by="a command")
+    save_model(tmp_path / "b.safetensors", first.model, measured)
+    assert open_checkpoint(tmp_path / "b.safetensors", CardOptions(input_size=(128, 96))).card == measured
+    for changed in (CardOptions(input_size=(256, 192)), CardOptions(decode_kernel=17), CardOptions(protocol="mmpose0")):
+        card = open_checkpoint(tmp_path / "b.safetensors", changed).card
+        assert (card.metrics, card.intervals, card.measured_by) == ({}, {}, "")
 
 
 class TestCommand:

@@ -220,6 +220,13 @@ class TestOpenVino:
         raw = self.load(files / "raw.onnx", precision="bf16").predict(crops)
         assert np.median(np.linalg.norm(raw.keypoints - reference.predict(crops).keypoints, axis=-1)) < 0.2
 
+    def test_a_file_that_is_another_by_now(self, files, tmp_path):
+        path = tmp_path / "tiny.onnx"
+        path.write_bytes((files / "tiny.onnx").read_bytes())
+        runtime = self.load(path, threads=2)
+        path.unlink()
+        assert runtime.with_threads(1) is runtime
+
     def test_calls_at_once_share_the_cores(self, files, crops):
         runtime = self.load(files / "tiny.onnx", threads=2)
         single = runtime.with_threads(1)

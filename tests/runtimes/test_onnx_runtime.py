@@ -343,6 +343,26 @@ def test_with_threads(tiny_models, tmp_path):
     np.testing.assert_allclose(runtime.predict(crops).keypoints, other.predict(crops).keypoints, atol=1e-4)
 
 
+def test_a_file_that_took_the_place_of_the_model(tiny_models, tmp_path):
+    """Whatever becomes of the file, one model answers."""
+    path = tiny_models.save_heatmap_model(tmp_path / "tiny.onnx")
+    runtime = OnnxRuntime(path, threads=2)
+    path.unlink()
+    assert runtime.with_threads(1) is runtime
+    tiny_models.save_heatmap_model(path, card=tiny_models.card_of(name="another"))
+    assert runtime.with_threads(1) is runtime
+    crops = np.random.default_rng(0).integers(0, 256, (5, *runtime.card.input_size, 3), dtype=np.uint8)
+    assert len(runtime.predict(crops, flip_test=1).keypoints) == 5  # an int will do
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"device": "gpu"}, "device must be one of auto, cpu"), ({"precision": "fp8"}, "'fp8'")]
+)
+def test_options_of_no_engine(tiny_models, tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        load_runtime(tiny_models.save_heatmap_model(tmp_path / "tiny.onnx"), **options)
+
+
 @pytest.mark.parametrize("flip_test", [False, True])
 @pytest.mark.parametrize("count", [3, 4, 7])
 def test_batches_are_split_among_cores(tiny_models, tmp_path, count, flip_test):

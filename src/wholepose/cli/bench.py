@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wholepose.cli.words import count, positive
+from wholepose.errors import ConfigError
 
 EPILOG = """\
 examples:
@@ -76,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
     from wholepose.runtimes.choices import save_choice
     from wholepose.weights import read_card, resolve
 
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        raise ConfigError(f"--json {options.json}: there is no folder {options.json.parent}")
     paths = [resolve(name) for name in options.models]
     check_same_model(paths)
     card = read_card(paths[0])
@@ -102,12 +105,12 @@ def run(options: argparse.Namespace) -> int:
         tell=_tell,
     )
     print(table_of(found))
-    if options.json is not None:
-        write_json(options.json, document_of(found))
     if not options.no_save:
         deciding = options.batch[0 if options.purpose == "latency" else -1]
         places = {save_choice(choice) for choice in choices_of(found, options.device, batch_size=deciding)}
         print(*(f"\nremembered in {place}" for place in places), sep="")
+    if options.json is not None:
+        write_json(options.json, document_of(found))
     for message in unread:
         print(f"wholepose: {message}", file=sys.stderr)
     return 1 if unread else 0

@@ -57,7 +57,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="store the weights as float16: half the file, the same speed; says how far keypoints move",
     )
-    size.add_argument("--int8", action="store_true", help="quantise: a quarter of the file, about twice as fast")
+    size.add_argument(
+        "--int8",
+        action="store_true",
+        help="quantise: a quarter of the size of full weights, two to three times as fast",
+    )
     int8 = parser.add_argument_group("int8")
     int8.add_argument(
         "--calibration",
@@ -89,6 +93,8 @@ def run(options: argparse.Namespace) -> int:
     from wholepose.weights import resolve, weights_format
 
     path = resolve(options.model)
+    if options.out.exists() and options.out.samefile(path):
+        raise ConfigError(f"--out {options.out}: is the model itself; give another name")
     if weights_format(path) == "onnx":
         if not (options.int8 or options.half_weights):
             raise ConfigError(f"{options.model}: is an ONNX file already; export the .safetensors that it came from")

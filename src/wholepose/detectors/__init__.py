@@ -27,9 +27,9 @@ def load_detector(
     """Makes a person detector from what a user writes after ``--detector``.
 
     Args:
-        spec: ``"default"`` for the embedded detector; a path to an ``.onnx`` export of YOLOX or RTMDet, after
-            ``yolox:`` or ``rtmdet:`` where neither its layout nor its name tells which; a path to a ``.json`` (COCO
-            results) or ``.csv`` file of boxes; ``"rtdetr"`` or ``"rtdetr:FOLDER_OR_HUB_NAME"``.
+        spec: ``"default"`` for the embedded detector; a path to another ``.onnx`` file of its kind, or to an export of
+            YOLOX or RTMDet, after ``yolox:`` or ``rtmdet:`` where neither its layout nor its name tells which; a path
+            to a ``.json`` (COCO results) or ``.csv`` file of boxes; ``"rtdetr"`` or ``"rtdetr:FOLDER_OR_HUB_NAME"``.
         threshold: Lowest score that counts; None takes the detector's own default, which for a file is 0.
         images: For a file of boxes: a COCO JSON that says which image id is which file.
         input_size: For the embedded detector: the longer side, in pixels, to which it shrinks an image.
@@ -70,12 +70,15 @@ def load_detector(
             offline=is_offline() if offline is None else offline,
         )
     if kind == ".onnx":
+        from wholepose.detectors.embedded import EmbeddedDetector, is_own_detector
         from wholepose.detectors.onnx_detectors import OnnxDetector
 
         prefix, _, rest = text.partition(":")
         family: Literal["yolox", "rtmdet"] | None = None
         if rest and prefix in ("yolox", "rtmdet"):
             family, text = "yolox" if prefix == "yolox" else "rtmdet", rest
+        elif is_own_detector(Path(text)):
+            return EmbeddedDetector(threshold=threshold, threads=threads, path=Path(text))
         return OnnxDetector(
             Path(text), family=family, threshold=0.3 if threshold is None else threshold, threads=threads
         )

@@ -21,6 +21,7 @@ from wholepose.detectors.letterbox import letterbox
 from wholepose.detectors.session import DetectorSession, OnSession
 from wholepose.detectors.tiles import join_tiles, tiles_of
 from wholepose.errors import ConfigError, WeightsError
+from wholepose.weights.onnx_file import check_onnx_file
 
 EMBEDDED_DETECTOR = Path(__file__).resolve().parent.parent / "weights" / "embedded" / "detector.onnx"
 METADATA_KEY = "wholepose_detector"
@@ -83,6 +84,15 @@ class DetectorCard:
         if not isinstance(card.input_size, int) or not isinstance(card.threshold, float):
             raise WeightsError(f"{where}: the detector card is damaged: input_size or threshold is no number")
         return card
+
+
+def is_own_detector(path: Path) -> bool:
+    """Whether an ONNX file has the card of such a detector.
+
+    Raises:
+        WeightsError: The file is missing, not ONNX, or keeps weights outside its folder.
+    """
+    return METADATA_KEY in check_onnx_file(path).metadata
 
 
 class EmbeddedDetector(OnSession):

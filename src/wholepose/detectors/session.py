@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wholepose.errors import WeightsError
 from wholepose.runtimes.base import available_cores
-from wholepose.weights.onnx_file import check_onnx_file
+from wholepose.weights.onnx_file import check_onnx_file, file_stamp
 
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4
 
@@ -35,6 +35,7 @@ class DetectorSession:
         self.path = path
         self.threads = threads or available_cores()
         self._siblings: dict[int, DetectorSession] = {self.threads: self}
+        self._stamp = file_stamp(path)
         self.metadata: Mapping[str, str] = check_onnx_file(path).metadata
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
@@ -50,7 +51,9 @@ class DetectorSession:
         self._run_options.log_severity_level = _FATAL_ONLY
 
     def with_threads(self, threads: int) -> DetectorSession:
-        """The same model on another number of CPU threads; it is loaded once."""
+        """The same model on another number of CPU threads, loaded once; itself where its file is another by now."""
+        if threads not in self._siblings and file_stamp(self.path) != self._stamp:
+            return self
         if threads not in self._siblings:
             self._siblings[threads] = DetectorSession(self.path, threads)
         return self._siblings[threads]
@@ -100,9 +103,6 @@ class OnSession:
 
         Args:
             threads: How many CPU threads a call shall take.
-
-        Raises:
-            WeightsError: The file is no longer there.
         """
         other = copy.copy(self)
         other._session = self._session.with_threads(threads)

@@ -32,8 +32,8 @@ from wholepose.outputs import atomic_path
 from wholepose.runtimes.base import CropPredictions
 from wholepose.runtimes.onnx import OnnxRuntime
 from wholepose.skeletons import get_skeleton
+from wholepose.weights import read_card
 from wholepose.weights.card import ModelCard
-from wholepose.weights.onnx_file import check_onnx_file
 
 OUTPUTS_KEY = "outputs"
 """Key in the file's metadata that says ``"keypoints"`` or ``"heatmaps"``."""
@@ -141,7 +141,7 @@ def halve_onnx(source: str | Path, path: str | Path) -> KeypointChange:
         OSError: The file cannot be written.
     """
     source, path = Path(source), Path(path)
-    check_onnx_file(source)
+    read_card(source)
     with atomic_path(path) as temporary:
         shutil.copyfile(source, temporary)
         return _save_rounded(onnx.load(source), temporary, path, "half")

@@ -19,6 +19,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Endings, in lower case, by which pictures in a folder are told from other files."""
 
+_UNREAD_SUFFIXES = frozenset([".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd"])
+"""Endings of pictures that are not read: those of a folder become failures instead of being passed over in silence."""
+
 
 @dataclass(frozen=True)
 class FoundImages:
@@ -45,11 +48,14 @@ def find_images(names: Sequence[str | os.PathLike[str]], *, suffixes: Collection
 
     Args:
         names: Files, folders and patterns.
-        suffixes: Endings, in lower case with their dot, of the files that are taken from folders.
+        suffixes: Endings, in lower case with their dot, of the files that are taken from folders; with those of
+            pictures go some of kinds that `load_image` refuses, such as ``.heic``.
 
     Returns:
         The files, and what was named in vain. Nothing is raised for a name that leads nowhere.
     """
+    if frozenset(suffixes) >= IMAGE_SUFFIXES:
+        suffixes = frozenset(suffixes) | _UNREAD_SUFFIXES
     paths: dict[str, Path] = {}  # by absolute name, in order
     problems: list[tuple[str, str]] = []
     empty_folders: list[str] = []

@@ -30,6 +30,10 @@ _HEAD = "head.final_layer.weight"
 _HASH_DIGITS_IN_NAME = 8
 
 
+_MEASURED_WITH = ("input_size", "decode_kernel", "protocol")
+"""What a model's metrics depend on, beside its weights."""
+
+
 @dataclass(frozen=True)
 class CardOptions:
     """What the caller says about a checkpoint; None is left to be found out."""
@@ -77,6 +81,7 @@ def open_checkpoint(path: str | Path, options: CardOptions | None = None) -> Ope
     """
     options = options or CardOptions()
     path = Path(path)
+    _check_size(options.input_size, path)
     state, info = read_state_dict(path)
     sha256 = sha256_of(path)
     card = _known_card(sha256, info.metadata, path)
@@ -86,7 +91,9 @@ def open_checkpoint(path: str | Path, options: CardOptions | None = None) -> Ope
     if card is None:
         input_size = options.input_size or _size_in_name(path.name)
         if input_size is None:
-            raise ConfigError(f"{path}: weights do not tell their input size; say it, as in --input-size 384x288")
+            raise ConfigError(
+                f"{path}: weights do not tell their input size; say it: wholepose convert FILE --input-size 384x288"
+            )
         if options.input_size is None:
             guesses.append(f"input size {input_size[0]}x{input_size[1]}, from the file's name")
         kernel = 17 if info.layout == "mmpose0" and input_size[0] >= 384 else 11
@@ -102,12 +109,13 @@ def open_checkpoint(path: str | Path, options: CardOptions | None = None) -> Ope
             source_sha256=sha256,
         )
     said = {key: value for key, value in vars(options).items() if value is not None}
+    if any(said.get(key, getattr(card, key)) != getattr(card, key) for key in _MEASURED_WITH):
+        card = replace(card, metrics={}, intervals={}, measured_by="")  # they were another model's
     try:
         card = replace(card, **{"arch": arch, "skeleton": skeleton, **said})
     except ValueError as error:
         raise ConfigError(f"{path}: the model card would be wrong: {error}") from error
-    if any(side % SIZE_DIVISOR for side in card.input_size):
-        raise ConfigError(f"{path}: input sides must be multiples of {SIZE_DIVISOR}, not {card.input_size}")
+    _check_size(card.input_size, path)
     check_card(card, str(path))
     model = empty_model(ARCHITECTURES[arch], get_skeleton(skeleton).num_keypoints)
     load_state(model, state, where=str(path))
@@ -132,6 +140,11 @@ def convert_checkpoint(path: str | Path, out: str | Path, options: CardOptions |
     opened = open_checkpoint(path, options)
     save_model(out, opened.model, opened.card)
     return opened
+
+
+def _check_size(size: tuple[int, int] | None, path: Path) -> None:
+    if size is not None and any(side < 1 or side % SIZE_DIVISOR for side in size):
+        raise ConfigError(f"{path}: input sides must be multiples of {SIZE_DIVISOR}, not {size[0]}x{size[1]}")
 
 
 def _known_card(sha256: str, metadata: Mapping[str, str], path: Path) -> ModelCard | None:
@@ -172,11 +185,10 @@ def _find_skeleton(state: dict[str, Tensor], said: str | None, path: Path) -> st
         if wanted != count:
             raise WeightsError(f"{path}: gives {count} keypoints, but the skeleton {said} has {wanted}")
         return said
-    names = [name for name, skeleton in SKELETONS.items() if skeleton.num_keypoints == count]
-    if len(names) != 1:
-        known = " or ".join(names) if names else "none that is known"
-        raise ConfigError(f"{path}: gives {count} keypoints, which is {known}; say which with --skeleton")
-    return names[0]
+    name = next((name for name, skeleton in SKELETONS.items() if skeleton.num_keypoints == count), None)
+    if name is None:
+        raise ConfigError(f"{path}: gives {count} keypoints, and wholepose knows no skeleton of so many")
+    return name
 
 
 def _size_in_name(name: str) -> tuple[int, int] | None:

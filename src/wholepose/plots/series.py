@@ -144,4 +144,4 @@ def _gaps(places: Sequence[int], indices: Sequence[int]) -> list[int]:
     usual = np.median(np.diff(indices)) if len(indices) > 1 else 1
     away = np.diff(places) > 1
     left_out = np.diff(np.array(indices)[list(places)]) > _GAP_STEPS * usual
-    return (np.flatnonzero(away | left_out) + 1).tolist()
+    return [int(place) + 1 for place in np.flatnonzero(away | left_out)]

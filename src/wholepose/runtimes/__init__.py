@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from wholepose.errors import ConfigError
 from wholepose.runtimes.base import CropPredictions, Device, OnCores, Precision, Runtime, RuntimeName, on_threads
@@ -49,6 +50,9 @@ def load_runtime(
         WeightsError: The file is missing, damaged or not a wholepose model.
     """
     path = Path(path)
+    for option, value, values in (("device", device, get_args(Device)), ("precision", precision, get_args(Precision))):
+        if value not in values:
+            raise ConfigError(f"{option} must be one of {', '.join(values)}, not {value!r}")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, not {threads}")
     engines = _ENGINES.get(path.suffix.lower())

@@ -25,7 +25,7 @@ from wholepose.runtimes.base import (
 from wholepose.runtimes.graph_check import GraphPort, check_graph
 from wholepose.skeletons import get_skeleton
 from wholepose.weights.card import ModelCard
-from wholepose.weights.onnx_file import check_onnx_file
+from wholepose.weights.onnx_file import check_onnx_file, file_stamp
 
 _CUDA = "CUDAExecutionProvider"
 # ONNX Runtime's log levels. Its warnings are about its own optimiser, and what fails in a run is raised as well.
@@ -70,6 +70,7 @@ class OnnxRuntime:
                 f"not {precision}; for bf16 use the openvino runtime, or a .safetensors model with the torch runtime"
             )
         providers = _providers(device)
+        self._stamp = file_stamp(path)
         check_onnx_file(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
@@ -99,8 +100,7 @@ class OnnxRuntime:
             raise WeightsError(f"{path}: the model card is wrong: {error}") from error
         # A core that has crops to itself waits for no other after each layer, of which small networks have many with
         # little work in each. It costs a second copy of the weights, and large networks win little.
-        self._stamp = _stamp(path)
-        self._splits_batches = self._stamp[0] <= _LARGEST_SPLIT_BYTES and self._threads > 1 and not self._on_cuda
+        self._splits_batches = self._stamp[1] <= _LARGEST_SPLIT_BYTES and self._threads > 1 and not self._on_cuda
         self._gives_heatmaps = check_graph(
             _ports(self._session.get_inputs()),
             _ports(self._session.get_outputs()),
@@ -135,12 +135,10 @@ class OnnxRuntime:
             threads: How many CPU threads a call shall take.
 
         Returns:
-            This runtime where it does so already, or runs on a GPU; else another one.
-
-        Raises:
-            WeightsError: The file is no longer there.
+            This runtime where it does so already, runs on a GPU, or its file is no longer the one that was loaded; else
+            another one.
         """
-        if self._on_cuda:
+        if self._on_cuda or (threads not in self._siblings and file_stamp(self._path) != self._stamp):
             return self
         if threads not in self._siblings:
             self._siblings[threads] = OnnxRuntime(self._path, device="cpu", threads=threads, spinning=False)
@@ -186,14 +184,13 @@ class OnnxRuntime:
         """This model on one thread, where batches are to be split and the file is still the one that was loaded."""
         if not self._splits_batches:
             return None
-        if 1 not in self._siblings and _stamp(self._path) != self._stamp:
-            return None
-        return self.with_threads(1)
+        single = self.with_threads(1)
+        return None if single is self else single
 
     def _run_keypoints(self, crops: NDArray[np.uint8], flip_test: bool) -> CropPredictions:
         feeds: dict[str, NDArray[Any]] = {"crops": crops}
         if self._has_flip_test:
-            feeds["flip_test"] = np.array(flip_test)
+            feeds["flip_test"] = np.array(bool(flip_test))
         elif flip_test:
             raise WeightsError(
                 f"{self._card.name}: this ONNX file was written without a flip test; export it again, or leave it off"
@@ -209,15 +206,6 @@ class OnnxRuntime:
             return heatmaps
 
         return predict_by_heatmaps(run, crops, self._card, flip_test=flip_test)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of change, by which a file is told from one that took its place; zeros: it is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def _providers(device: Device) -> list[str]:

@@ -27,7 +27,7 @@ from wholepose.runtimes.graph_check import GraphPort, check_graph
 from wholepose.runtimes.signal_stack import kept_signal_stack
 from wholepose.skeletons import get_skeleton
 from wholepose.weights.card import ModelCard
-from wholepose.weights.onnx_file import check_onnx_file
+from wholepose.weights.onnx_file import check_onnx_file, file_stamp
 
 _DTYPES = {"u8": "uint8", "f32": "float32"}
 _MEMORY_ERRORS = (
@@ -88,6 +88,7 @@ class OpenVinoRuntime:
         self._siblings: dict[int, OpenVinoRuntime] = {self._threads: self}
         core = shared_core()
         _check_options(core, device, precision, self._path)
+        self._stamp = file_stamp(self._path)
         self._card = ModelCard.from_metadata(check_onnx_file(self._path).metadata, str(path))
         try:
             self._skeleton = get_skeleton(self._card.skeleton)
@@ -142,9 +143,11 @@ class OpenVinoRuntime:
         Args:
             threads: How many CPU threads a call shall take.
 
-        Raises:
-            WeightsError: The file is no longer there.
+        Returns:
+            This runtime where it does so already, or its file is no longer the one that was loaded; else another one.
         """
+        if threads not in self._siblings and file_stamp(self._path) != self._stamp:
+            return self
         if threads not in self._siblings:
             self._siblings[threads] = OpenVinoRuntime(self._path, precision=self._precision, threads=threads)
         return self._siblings[threads]

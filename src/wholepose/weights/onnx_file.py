@@ -32,6 +32,15 @@ _MESSAGES: dict[str, dict[int, str]] = {
 }
 
 
+def file_stamp(path: Path) -> tuple[int, int, int]:
+    """Number, size and time of change, by which a file is told from one that took its place; zeros: it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class OnnxFile:
     """What was found in an ONNX file.
