@@ -97,6 +97,14 @@ def test_boxes_far_outside_give_black_or_tiny_pictures(box):
     assert (crop > 0).mean() < 0.01
 
 
+@pytest.mark.parametrize("rotation", [0.0, 45.0, 171.0])
+def test_boxes_narrower_than_a_float32_step_have_crops(rotation):
+    """The reference's rounding would put the three points of a map in one place."""
+    centers, sizes = crop_regions(check_boxes([[1000, 7, 1000 + 1e-9, 7 + 1e-9]]), 0.75)
+    matrices = crop_matrices(centers, sizes, (64, 48), rotation, protocol="mmpose0")
+    np.testing.assert_allclose(transform_points(centers[:, None], matrices)[0, 0], [24, 32], atol=12)
+
+
 def test_iou():
     a = np.array([[0.0, 0.0, 10.0, 10.0]])
     b = np.array([[0.0, 0.0, 10.0, 10.0], [5.0, 0.0, 15.0, 10.0], [20.0, 20.0, 30.0, 30.0]])

@@ -127,9 +127,12 @@ def crop_matrices(
         (N, 2, 3) float64 matrices.
     """
     height, width = crop_size
-    half = sizes[:, 1].astype(np.float64) / 2
-    angle = np.deg2rad(np.broadcast_to(np.asarray(rotations_deg, dtype=np.float64), half.shape))
     origin = centers.astype(np.float64)
+    half = sizes[:, 1].astype(np.float64) / 2
+    if protocol == "mmpose0":
+        # Nearer to each other, the three points would be rounded to one.
+        half = np.maximum(half, 4 * np.spacing(np.abs(origin).max(axis=1).astype(np.float32)))
+    angle = np.deg2rad(np.broadcast_to(np.asarray(rotations_deg, dtype=np.float64), half.shape))
     up = np.stack([np.sin(angle) * half, -np.cos(angle) * half], axis=1)
     if protocol == "mmpose0":
         origin = _round32(origin)

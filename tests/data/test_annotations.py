@@ -176,6 +176,15 @@ def test_people_without_area_or_keypoints_or_on_no_image_are_not_trained_on(tmp_
     assert found.select(found.trainable()).person_ids.tolist() == [1, 6]
 
 
+def test_what_coco_annotator_exports_is_read(tmp_path):
+    """Booleans for crowds, and people with an outline alone: nobody counted or placed keypoints of theirs."""
+    outline = {key: value for key, value in person(id=8).items() if key not in ("keypoints", "num_keypoints")}
+    found = read(tmp_path, document([person(iscrowd=False), outline, person(id=9, iscrowd=True)]))
+    assert found.crowds.tolist() == [False, False, True]
+    assert found.trainable().tolist() == [True, False, False]
+    assert found.counts.tolist() == [17, 0, 17]
+
+
 BROKEN = {
     "annotations[0]: entry": lambda d: d.update(annotations=[3]),
     "document: images: missing": lambda d: d.pop("images"),
@@ -329,6 +338,11 @@ def test_missing_images_are_listed_and_stop_above_one_percent(tmp_path):
     assert len(lines) == 22
     assert str(tmp_path / "0.jpg") in lines[1]
     assert lines[-1].strip() == "... and 12 more"
+
+
+def test_names_too_long_for_the_disk_are_missing(tmp_path):
+    images = [{"id": 1, "file_name": "data:image/jpeg;base64," + "A" * 5000, "height": 100, "width": 120}]
+    assert missing_images(read(tmp_path, document(images=images))).tolist() == [0]
 
 
 def test_golden_ground_truth(golden):

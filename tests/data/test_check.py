@@ -1,6 +1,7 @@
 """Reports on annotation files, and contact sheets."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,32 @@ def test_report(tmp_path):
     )
     assert any(line.startswith("repeated boxes") and line.endswith("1") for line in report.lines())
     assert json.loads(json.dumps(report.to_dict()))["people"] == 5
+
+
+def test_what_training_refuses_is_found(tmp_path):
+    """Kinds that are not read, a JPEG that is cut short; but pictures up to the limit of pixels are fine."""
+    people = [{"image_id": index} for index in range(3)]
+    annotations = make_set(tmp_path, people)
+    Image.new("RGB", (100, 90)).save(tmp_path / "b.png", "JPEG2000")
+    noise = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "c.png", "JPEG")
+    content = (tmp_path / "c.png").read_bytes()
+    (tmp_path / "c.png").write_bytes(content[: len(content) // 2])
+    assert check_annotations(annotations).problems == (
+        f"{tmp_path / 'b.png'}: is a JPEG 2000 picture, which is not read; convert it to one of JPEG, PNG, WebP, GIF, "
+        "TIFF, BMP, PPM",
+        f"{tmp_path / 'c.png'}: this JPEG file is cut short (its end marker is missing)",
+    )
+    for name in "abc":
+        Image.new("1", (13500, 13500)).save(tmp_path / f"{name}.png", compress_level=1)
+    large = replace(annotations, image_sizes=np.full((3, 2), 13500))
+    assert check_annotations(large).wrong_images == 0
+
+
+def test_a_count_of_0_beside_labels_is_told(tmp_path):
+    report = check_annotations(make_set(tmp_path, [{"num_keypoints": 0}, {"num_keypoints": 9}, {}]))
+    assert report.miscounted == 1
+    assert any(line.startswith("labelled, but num_keypoints is 0") and line.endswith("1") for line in report.lines())
 
 
 @pytest.mark.parametrize(

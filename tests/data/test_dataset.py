@@ -19,6 +19,7 @@ from wholepose.data import (
     read_annotations,
 )
 from wholepose.errors import AnnotationError, ImageError
+from wholepose.images import load_image, read_header, turn_back
 from wholepose.skeletons import COCO17, HALPE136
 
 EVERYTHING = AugmentConfig(
@@ -202,6 +203,27 @@ def test_photos_turn_the_way_they_were_annotated(tmp_path, upright):
         store = PhotoStore(keep)
         for _ in range(2):
             np.testing.assert_array_equal(store.read(path, size), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["grey16.png", "grey16.tif", "rgba.png", "rgb.tif", "rgb.webp"])
+def test_stored_pixels_are_decoded_like_upright_ones(tmp_path, kind, orientation):
+    """However they were turned: 16 bits are scaled, transparent places are white, TIFF turns itself."""
+    grey = np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)
+    rgb = np.stack([grey, 255 - grey, grey // 2], axis=-1)
+    picture = {"grey16": grey.astype(np.uint16) * 257, "rgba": np.dstack([rgb, grey]), "rgb": rgb}[kind.split(".")[0]]
+    plain, turned = tmp_path / f"plain_{kind}", tmp_path / kind
+    options = {"lossless": True} if kind.endswith("webp") else {}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture).save(plain, **options)
+    Image.fromarray(picture).save(turned, exif=exif, **options)
+    header = read_header(turned)
+    assert header.stored_size == (40, 60)
+    assert header.size == load_image(turned).shape[:2]
+    np.testing.assert_array_equal(turn_back(load_image(turned), header.orientation), load_image(plain))
+    if orientation > 4:
+        np.testing.assert_array_equal(PhotoStore().read(turned, (40, 60)), load_image(plain))
 
 
 def test_the_store_keeps_what_fits_and_travels_empty(tmp_path):

@@ -128,6 +128,8 @@ def test_wrong_content_is_told(tmp_path, server):
     found = states(data_set, root)
     assert "holds 0 boxes of people, expected 2" in found["boxes.json"].problem
     assert "2 of its 5 pictures are not in" in found["labels/val.json"].problem
+    (root / "boxes.json").write_text("[[1, 2], [3, 4]]")
+    assert "holds 0 boxes of people, expected 2" in states(data_set, root)["boxes.json"].problem
     (root / "labels" / "val.json").write_text("{")
     assert "is not JSON" in states(data_set, root)["labels/val.json"].problem
 

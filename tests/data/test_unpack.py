@@ -84,6 +84,27 @@ def test_damage_is_reported_and_leaves_nothing_under_its_name(tmp_path, make, na
     assert not any(path.name.startswith(".unpacking") for path in (tmp_path / "out").iterdir())
 
 
+def test_damage_in_lzma_is_reported(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("val2017/1.jpg", bytes(range(256)) * 400)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[60:90] = bytes(byte ^ 0x5A for byte in data[60:90])
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(AnnotationError, match=r"a\.zip: is no archive, or is damaged"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", "val2017")
+
+
+def test_files_listed_twice_are_unpacked_once(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("val2017/1.jpg", b"one")
+        archive.writestr("val2017/2.jpg", b"two")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("val2017/1.jpg", b"three")
+    assert unpack(tmp_path / "a.zip", tmp_path / "out", "val2017") == 2
+    assert files(tmp_path / "out") == {"val2017/1.jpg", "val2017/2.jpg"}
+    assert (tmp_path / "out" / "val2017" / "1.jpg").read_bytes() == b"three"
+
+
 def test_bombs_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(unpack_module, "MAX_UNPACKED_BYTES", 10_000)
     bomb = make_zip(tmp_path / "a.zip", {f"val2017/{index}": bytes(6_000) for index in range(9)})

@@ -8,7 +8,7 @@ from made_up_people import annotation_set, results_of
 
 from wholepose.errors import AnnotationError
 from wholepose.evaluation.checks import areas_from_boxes, check_annotations, check_labelled_boxes, check_results
-from wholepose.skeletons import COCO17
+from wholepose.skeletons import COCO17, HALPE136
 
 ALL = np.ones(17, dtype=bool)
 
@@ -49,6 +49,15 @@ def test_people_whose_boxes_show_nothing_are_told_of():
 def test_no_people_at_all_are_refused():
     with pytest.raises(AnnotationError, match="holds no people"):
         check_annotations(annotation_set(np.zeros((0, 17, 2)), skeleton=COCO17, image_count=2), ALL)
+
+
+def test_a_count_of_0_beside_labels_is_named():
+    """In files of COCO's 17 keypoints num_keypoints decides who is scored."""
+    with pytest.raises(AnnotationError, match=r"3 people have num_keypoints 0 in the file although 51 keypoints"):
+        check_annotations(replace(people(), counts=np.zeros(3, dtype=np.int64)), ALL)
+    (warning,) = check_annotations(replace(people(), counts=np.array([0, 17, 17])), ALL)
+    assert "1 people have num_keypoints 0 in the file although 17 keypoints of theirs are labelled" in warning
+    assert check_annotations(replace(people(), counts=np.array([0, 17, 17]), source_skeleton=HALPE136), ALL) == []
 
 
 def test_a_skeleton_without_common_keypoints_is_refused():

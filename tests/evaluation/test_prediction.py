@@ -12,7 +12,7 @@ from wholepose.detectors.base import make_detections
 from wholepose.errors import AnnotationError, ConfigError
 from wholepose.evaluation.prediction import load_estimator, predict_people, provided_keypoints
 from wholepose.evaluation.report import Settings
-from wholepose.evaluation.workflow import evaluate_model
+from wholepose.evaluation.workflow import evaluate_model, evaluate_results, write_reports
 
 
 @pytest.fixture
@@ -111,6 +111,11 @@ def test_a_model_of_other_keypoints_is_scored_on_those_that_both_have(tmp_path, 
     assert any("not scored" in message for message in said)
     assert evaluation.document["parts"]["face"]["AP"] is None
     assert evaluation.document["parts"]["body"]["AP"] == pytest.approx(1)
+    write_reports(tmp_path / "out", evaluation)
+    again = evaluate_results(tmp_path / "out" / "results.json", annotations, settings(results="r"), say=said.append)
+    for name in ("parts", "metrics", "scored_keypoints"):
+        assert again.document[name] == evaluation.document[name]
+    assert sum("not scored" in message for message in said) == 2
 
 
 def test_declared_keypoints_alone_are_scored(tmp_path, tiny_models, model):

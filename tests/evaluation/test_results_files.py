@@ -96,6 +96,16 @@ def test_results_in_another_skeleton_are_converted(tmp_path):
     assert read(tmp_path, [entry(133)]).provided.sum() >= COCO_WHOLEBODY133.num_keypoints
 
 
+def test_keypoints_that_no_entry_has_are_not_provided(tmp_path):
+    """A model of 17 keypoints is written in 136: the others are (0, 0, 0) in every row."""
+    body = read(tmp_path, [entry(17), entry(17)])
+    write_results(tmp_path / "results.json", body)
+    again = read_results(tmp_path / "results.json", annotation_set(np.zeros((1, 136, 2))))
+    assert again.provided.tolist() == body.provided.tolist()
+    half = [entry(), entry(keypoints=[0.0] * 408)]
+    assert read(tmp_path, half).provided.all()  # one who is not found is no reason
+
+
 def test_a_box_gives_the_area_where_every_entry_has_one(tmp_path):
     columns = np.arange(136)
     extent = 135.0 * 135.0

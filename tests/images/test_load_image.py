@@ -1,15 +1,17 @@
 """Reading pictures: every mode and orientation against the pixels that were saved."""
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from wholepose.errors import ImageError
-from wholepose.images import ImageLimits, check_image, load_image
+from wholepose.images import ImageLimits, check_image, load_image, read_header
 
 
 def drawn_picture(height: int = 48, width: int = 70) -> NDArray[np.uint8]:
@@ -109,6 +111,22 @@ def test_float_tiff_with_other_values_is_refused(value: float) -> None:
         load_image(encoded(Image.fromarray(np.full((4, 5), value, np.float32)), "TIFF"))
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_tiff_in_which_white_is_zero(dtype: str) -> None:
+    values = np.array([[0, 1], [1, 1]], dtype) * (65535 if dtype == "uint16" else 1)
+    file = encoded(Image.fromarray(values.astype(dtype)), "TIFF")
+    black_is_zero, white_is_zero = (struct.pack("<HHIHH", 262, 3, 1, value, 0) for value in (1, 0))
+    assert file.count(black_is_zero) == 1
+    negative = load_image(file.replace(black_is_zero, white_is_zero))
+    np.testing.assert_array_equal(negative, 255 - load_image(file))
+    assert negative[0, 0].tolist() == [255, 255, 255]
+
+
+def test_transparent_grey_of_16_bits_becomes_white() -> None:
+    file = encoded(Image.fromarray(np.array([[0, 300, 65535]], np.uint16)), "PNG", transparency=300)
+    assert load_image(file)[0, :, 0].tolist() == [0, 255, 255]
+
+
 def test_integers_beyond_16_bits_are_refused() -> None:
     with pytest.raises(ImageError, match="from -7 to 70000"):
         load_image(encoded(Image.fromarray(np.array([[-7, 70000]], np.int32)), "TIFF"))
@@ -156,6 +174,38 @@ def test_broken_exif_counts_as_none(form: str, block: bytes) -> None:
     assert np.array_equal(
         load_image(encoded(COLOUR, form, exif=block, **options)), load_image(encoded(COLOUR, form, **options))
     )
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("stored", [None, 1, 8])
+def test_xmp_turns_nothing(form: str, stored: int | None) -> None:
+    """Pillow would take the orientation of an XMP block where EXIF has none; browsers and OpenCV do not."""
+    block = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    exif = Image.Exif()
+    if stored is not None:
+        exif[0x0112] = stored
+    texts = PngImagePlugin.PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", block)
+    options = {
+        "PNG": {"pnginfo": texts},
+        "TIFF": {"tiffinfo": {700: block.encode(), **({} if stored is None else {0x0112: stored})}},
+    }.get(form, {"xmp": block.encode()})
+    file = encoded(Image.fromarray(drawn_picture()), form, **options, **({} if form == "TIFF" else {"exif": exif}))
+    assert b"Orientation" in file
+    assert load_image(file).shape == ((70, 48, 3) if stored == 8 else (48, 70, 3))
+    assert read_header(file).size == load_image(file).shape[:2]
+
+
+def test_files_that_would_take_long_to_follow_are_refused() -> None:
+    picture = drawn_picture()
+    jpeg = encoded(Image.fromarray(picture), "JPEG")
+    for tail in (b"\xff", b"\xff\x00", b"\xff\xe1\x00\x02"):
+        with pytest.raises(ImageError, match=r"end marker is missing|more than 200000 segments"):
+            load_image(jpeg[:-2] + tail * 400_000)
+    png = encoded(Image.fromarray(picture), "PNG")
+    empty = b"\x00\x00\x00\x00teXt" + zlib.crc32(b"teXt").to_bytes(4, "big")
+    with pytest.raises(ImageError, match="more than 200000 chunks"):
+        load_image(png[:-12] + 200_001 * empty + png[-12:])
 
 
 def test_sources_agree(tmp_path) -> None:

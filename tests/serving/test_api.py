@@ -174,6 +174,7 @@ def test_probes_and_metrics(tiny_server, blob_png):
         ("name=" + "a" * 201, "name has 201 characters"),
         ("name=a%00b", "cannot be printed"),
         ("name=a%0ab", "cannot be printed"),
+        ("name=a%e2%80%aeb", "cannot be printed"),
         ("", "no person detector"),
     ],
 )
@@ -208,7 +209,9 @@ def test_bad_types(tiny_server, blob_png, servers):
 
 def test_name_is_only_a_word(tiny_server, blob_png, servers):
     """FAULTS 49: whatever a name looks like, it is repeated and nothing is read."""
-    for name in ("../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/a.jpg", "\U0001f600", "a\\b"):
+    # Then two emoji: one that is newer than Python, one of two that are joined.
+    emoji = ("\U0001fa77", "\U0001f469\u200d\U0001f680")
+    for name in ("../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/a.jpg", *emoji, "a\\b"):
         answer = tiny_server.client.post(
             "/v1/poses", params={"whole_image": "true", "name": name}, content=blob_png, headers=servers.PNG
         )

@@ -72,6 +72,8 @@ def test_override(assignment, path, value):
         ("model.input_size=100,100", "multiples of 32"),
         ("model.input_size=64", "must be"),
         ("model.decode_kernel=4", "must be an odd number"),
+        ("model.decode_kernel=1", "must be an odd number of cells from 3 on, not 1"),
+        (f"seed={2**64}", f"seed must be from 0 to {2**64 - 1}"),
         ("augment.flip_probability=2", "flip_probability must be from 0 to 1"),
         ("ema_decay=1", r"ema_decay must lie in \[0, 1\)"),
         ("data.workers=-1", "data.workers must be at least 0"),

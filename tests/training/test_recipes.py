@@ -13,6 +13,7 @@ from wholepose.models.posenet import ARCHITECTURES
 from wholepose.skeletons import SKELETONS
 from wholepose.training.config import PREVIOUS_STAGE, SetConfig, from_json, to_json
 from wholepose.training.recipes import RECIPES, Datasets
+from wholepose.training.schedule import learning_rate_factor
 from wholepose.training.stages import configure_stages
 from wholepose.weights.registry import REGISTRY
 
@@ -49,6 +50,16 @@ def test_the_reference_in_numbers():
         assert stage.augment.part_zoom_probability == stage.augment.colour_probability == 0
     assert (coco.model.skeleton, halpe.model.skeleton) == ("coco17", "halpe136")
     assert halpe.model.init_from == PREVIOUS_STAGE
+
+
+def test_short_runs_leave_the_warm_up():
+    """Sixty steps, as on a set of 64 people: a fifth of them warm up, and not all of 200."""
+    (stage,) = RECIPES["small_w24_slim_128x96"](Datasets())
+    factors = [learning_rate_factor(stage.schedule, step, 1, 60) for step in range(60)]
+    assert factors[0] == stage.schedule.warmup_start
+    assert max(factors) == factors[12] > 0.9
+    assert learning_rate_factor(stage.schedule, 100, 100, 6000) == pytest.approx(0.5, abs=0.01)
+    assert learning_rate_factor(stage.schedule, 200, 100, 6000) > 0.99
 
 
 def test_named_sets_replace_official_ones():

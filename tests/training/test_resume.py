@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the [train] extra")
 
-from wholepose.errors import ConfigError, WeightsError
+from wholepose.errors import AnnotationError, ConfigError, ImageError, WeightsError
 from wholepose.training.config import override
 from wholepose.training.stages import train_stages
 from wholepose.training.trainer import Trainer
@@ -72,6 +72,52 @@ def test_stop_in_validation(tmp_path, figures, tiny, watcher, state, uninterrupt
     assert Trainer(config, run, device="cpu").fit().finished
     for ours, whole in zip(state(run), uninterrupted, strict=True):
         assert ours == whole
+
+
+def test_a_photo_that_cannot_be_read_costs_no_step(tmp_path, draw, tiny, watcher, state, uninterrupted):
+    """What was trained until then is saved; with the photo back, the run ends as if nothing had been."""
+    annotations = draw(tmp_path / "figures", 24)
+    photos = sorted((tmp_path / "figures").glob("*.png"))
+    whole = {photo: photo.read_bytes() for photo in photos}
+
+    class Damaging(watcher):
+        def stepped(self, epoch, loss, lr):
+            super().stepped(epoch, loss, lr)
+            if len(self.losses) == 4:
+                for photo in photos:
+                    photo.write_bytes(whole[photo][:100])
+
+    config, run = tiny(annotations, annotations), tmp_path / "run"
+    with pytest.raises(ImageError, match=r"\.png: this PNG file is cut short"):
+        Trainer(config, run, device="cpu", observer=Damaging()).fit()
+    for photo in photos:
+        photo.write_bytes(whole[photo])
+    observer = watcher()
+    assert Trainer(config, run, device="cpu", observer=observer).fit().finished
+    assert (observer.done, len(observer.losses)) == (4, 5)
+    tensors, _, log, _ = state(run)
+    assert (tensors, log) == (uninterrupted[0], uninterrupted[2])
+
+
+def test_a_photo_to_validate_on_that_cannot_be_read_ends_nothing(tmp_path, figures, draw, tiny, watcher):
+    """Its person counts as not found, as in `wholepose evaluate`."""
+    val = draw(tmp_path / "val", 4)
+    (tmp_path / "val" / "2.png").write_bytes(b"no picture")
+    observer = watcher()
+    outcome = Trainer(tiny(figures, val, epochs=1), tmp_path / "run", device="cpu", observer=observer).fit()
+    assert outcome.finished
+    assert any("1 photos to validate on cannot be read" in line and "2.png" in line for line in observer.lines)
+
+
+def test_a_validation_that_fails_costs_no_training(tmp_path, figures, tiny, watcher):
+    config, run = tiny(figures, figures, epochs=1), tmp_path / "run"
+    trainer = Trainer(config, run, device="cpu")
+    trainer.val = trainer.val.select([])  # nobody: no batch can be made
+    with pytest.raises(AnnotationError):
+        trainer.fit()
+    observer = watcher()
+    assert Trainer(config, run, device="cpu", observer=observer).fit().finished
+    assert (observer.done, observer.losses) == (3, [])
 
 
 def test_finished_run_says_so(tmp_path, figures, tiny, watcher):

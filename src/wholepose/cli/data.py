@@ -23,6 +23,7 @@ Reads an annotation file through: COCO keypoints in any known skeleton, Halpe, C
 Prints counts, a histogram of visibility, repeated images and boxes, what lies outside the picture, and people whose
 left and right look exchanged. Problems that must be mended before training follow, and make the exit code 1: malformed
 entries (the first 20), missing, unreadable or resized pictures, labelled people whose box is outside the picture.
+Pictures are read through, but not decoded: damage that leaves a file's structure whole is found by training alone.
 With --out, DIR gets report.json and contact_sheet.png, a sheet of labelled people to look at.
 """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
 from array import array
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from wholepose.data import coco_json, mpii_json
 from wholepose.data.problems import Problems, show
 from wholepose.errors import AnnotationError
 from wholepose.geometry import Protocol
-from wholepose.skeletons import HALPE136, Skeleton, conversion
+from wholepose.skeletons import COCO17, HALPE136, Skeleton, conversion
 
 MISSING_IMAGES_LIMIT = 0.01
 """Share of an annotation file's images that may be absent before nothing is done with the rest."""
@@ -121,6 +122,14 @@ class AnnotationSet:
         has_area = ~(self.areas <= 0)  # an area that the file leaves out (NaN) is no reason to drop anybody
         return ~self.crowds & has_area & self.in_sight() & (self.visibility > 0).any(axis=1)
 
+    def miscounted(self) -> NDArray[np.bool_]:
+        """(N,) bool: people with labelled keypoints whom the file says to have none, and who are thus not scored.
+
+        Only files of COCO's own 17 keypoints are believed in this, see :func:`wholepose.evaluation.selection.select`.
+        """
+        believed = self.source_skeleton is COCO17
+        return np.asarray(~self.crowds & (self.counts == 0) & (self.visibility > 0).any(axis=1) & believed)
+
 
 _PERSON_COLUMNS = (
     "person_ids",
@@ -214,7 +223,9 @@ def read_annotations(
 
 def missing_images(annotations: AnnotationSet) -> NDArray[np.int64]:
     """Rows of the images that are not on the disk: (missing,) int64."""
-    return np.array([row for row, file in enumerate(annotations.image_files) if not file.is_file()], dtype=np.int64)
+    files = enumerate(annotations.image_files)
+    # Unlike Path.is_file, this answers for names that are too long for the disk, such as a picture as a data: URI.
+    return np.array([row for row, file in files if not os.path.isfile(file)], dtype=np.int64)  # noqa: PTH113
 
 
 def without_missing_images(annotations: AnnotationSet, limit: float = MISSING_IMAGES_LIMIT) -> AnnotationSet:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from wholepose.data.annotations import AnnotationSet, missing_images
 from wholepose.data.augment import LABELLED_VISIBILITY
-from wholepose.data.photos import stored_size
 from wholepose.errors import ImageError
+from wholepose.images import read_header
 from wholepose.skeletons import Skeleton
 
 VISIBILITY_CLASSES = (
@@ -58,6 +57,7 @@ class DataReport:
         repeated_images: Image entries that repeat another word for word.
         repeated_people: Person entries that repeat another word for word.
         shared_files: Files that several image ids point to.
+        miscounted: People with labelled keypoints beside a ``num_keypoints`` of 0, whom an evaluation leaves out.
         repeated_boxes: People with the same box on the same image as an earlier one.
         boxes_outside: People whose box lies outside the image altogether.
         keypoints_outside: Labelled keypoints more than a pixel outside the image.
@@ -82,6 +82,7 @@ class DataReport:
     repeated_images: int
     repeated_people: int
     shared_files: int
+    miscounted: int
     repeated_boxes: int
     boxes_outside: int
     keypoints_outside: int
@@ -105,6 +106,7 @@ class DataReport:
             **{f"  visibility {name}": str(count) for name, count in self.visibility.items() if count},
             "repeated entries": f"{self.repeated_images} images, {self.repeated_people} people (read once)",
             "files with several ids": str(self.shared_files),
+            "labelled, but num_keypoints is 0": str(self.miscounted),
             "repeated boxes": str(self.repeated_boxes),
             "outside the picture": f"{self.boxes_outside} boxes, {self.keypoints_outside} keypoints",
             "suspicious left/right": str(self.suspect_left_right),
@@ -115,7 +117,7 @@ class DataReport:
 
 
 def check_annotations(annotations: AnnotationSet) -> DataReport:
-    """Counts and examines a set; reads the headers of its pictures, but no pixels.
+    """Counts and examines a set; reads its pictures' files through, but does not look at pixels.
 
     Args:
         annotations: The set, which reading has already found well formed.
@@ -152,6 +154,7 @@ def check_annotations(annotations: AnnotationSet) -> DataReport:
         repeated_images=annotations.repeated_images,
         repeated_people=annotations.repeated_people,
         shared_files=len(files) - len(set(files)),
+        miscounted=int(annotations.miscounted().sum()),
         repeated_boxes=_repeated_boxes(annotations),
         boxes_outside=int((outside & has_box).sum()),
         keypoints_outside=int((labelled & _outside(annotations)).sum()),
@@ -224,11 +227,11 @@ def _wrong_images(annotations: AnnotationSet, missing: set[int]) -> list[str]:
             continue
         stated = (int(annotations.image_sizes[row, 0]), int(annotations.image_sizes[row, 1]))
         try:
-            sizes = stored_size(Path(path))
+            header = read_header(path)
         except ImageError as error:
             lines.append(str(error))
             continue
-        if stated not in (*sizes, (0, 0)):
-            found = f"{sizes[0][0]} high and {sizes[0][1]} wide"
+        if stated not in (header.size, header.stored_size, (0, 0)):
+            found = f"{header.size[0]} high and {header.size[1]} wide"
             lines.append(f"{path}: is {found}, annotated as {stated[0]} and {stated[1]}")
     return lines

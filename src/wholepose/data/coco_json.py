@@ -307,7 +307,9 @@ def _people(
         if row.get("area") is not None:
             area = number(row, "area", entry, problems, minimum=0)
             areas[index] = np.nan if area is None else area
-        if row.get("iscrowd") is not None:
+        if isinstance(row.get("iscrowd"), bool):  # as COCO Annotator writes it
+            crowds[index] = row["iscrowd"]
+        elif row.get("iscrowd") is not None:
             crowds[index] = bool(integer(row, "iscrowd", entry, problems, minimum=0))
         if row.get("num_keypoints") is not None:
             count = integer(row, "num_keypoints", entry, problems, minimum=0)
@@ -323,8 +325,8 @@ def _points(
     rows = []
     for row, entry in zip(people, entries, strict=True):
         values = row.get(field)
-        if values is None and (row.get("iscrowd") or row.get("num_keypoints") == 0):
-            values = nobody  # crowds and boxes alone need no keypoints
+        if values is None and _needs_no_keypoints(row):
+            values = nobody
         elif not isinstance(values, (list, array)) or len(values) != len(nobody):
             numbers(row, field, len(nobody), entry, problems)
             values = nobody
@@ -346,6 +348,13 @@ def _points(
         value = points[index, keypoint, 2]
         problems.add(entries[index], f"{field}[{3 * keypoint + 2}]", f"visibility must not be negative: {value:g}")
     return points
+
+
+def _needs_no_keypoints(row: Mapping[str, Any]) -> bool:
+    """Whether an entry is a crowd, or a person with a box or an outline alone."""
+    if row.get("iscrowd") or row.get("num_keypoints") == 0:
+        return True
+    return not any(name in row for name in ("num_keypoints", *POINT_FIELDS))
 
 
 def _valid_points(

@@ -52,7 +52,7 @@ def contact_sheet(
         try:
             photo = photos.read(annotations.image_files[image_row], (height, width))
         except (ImageError, AnnotationError):
-            continue  # the check lists it
+            continue  # the check lists it, unless only decoding shows the damage
         centers, sizes = crop_regions(annotations.boxes[row : row + 1], tile_size[1] / tile_size[0])
         matrix = crop_matrices(centers, sizes, tile_size)[0]
         tile = crop_image(photo, matrix, tile_size)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from wholepose.errors import AnnotationError, ImageError
-from wholepose.images import load_image
+from wholepose.errors import AnnotationError
+from wholepose.images import load_image, read_header, turn_back
 
 Keep = Literal["nothing", "files", "pixels"]
 
@@ -78,32 +76,10 @@ def _read(source: Path | bytes, path: Path, size: tuple[int, int]) -> NDArray[np
         return pixels
     if size == pixels.shape[1::-1]:
         # Some sets were annotated on the stored pixels, before the camera's orientation mark turns them upright.
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            stored = np.array(image.convert("RGB"))
-        if stored.shape[:2] == size:
-            return stored
+        header = read_header(source)
+        if header.stored_size == size:
+            return turn_back(pixels, header.orientation)
     raise AnnotationError(
         f"{path}: is {pixels.shape[0]} pixels high and {pixels.shape[1]} wide, annotated as {size[0]} and {size[1]}; "
         "the annotations belong to another version of this picture"
     )
-
-
-def stored_size(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Sizes of a picture from its header alone, without decoding it.
-
-    Args:
-        path: The file.
-
-    Returns:
-        (height, width) upright, and as stored, before the camera's orientation mark is applied.
-
-    Raises:
-        ImageError: The file is missing or no picture.
-    """
-    try:
-        with Image.open(path) as image:
-            stored = (image.height, image.width)
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path}: cannot be read as a picture: {error}") from error
-    return (stored[::-1] if turned else stored), stored

@@ -346,7 +346,8 @@ def _examine(piece: Piece, root: Path, images: str | None) -> str:
     path = root / piece.path
     if piece.boxes is not None:
         boxes = load_json(path)
-        people = [row for row in boxes if row.get("category_id") == 1] if isinstance(boxes, list) else []
+        rows = boxes if isinstance(boxes, list) else []
+        people = [row for row in rows if isinstance(row, dict) and row.get("category_id") == 1]
         if len(people) != piece.boxes:
             raise AnnotationError(f"{path}: holds {len(people):,} boxes of people, expected {piece.boxes:,}")
         return f"{len(people):,} boxes"

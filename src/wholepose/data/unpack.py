@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import shutil
 import stat
 import tarfile
@@ -22,7 +23,15 @@ MAX_UNPACKED_BYTES = 200 * 10**9
 MAX_FILES = 2_000_000
 
 # What Python's archive readers raise on damage, unknown compression and encryption.
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+)
 
 
 def unpack(archive: Path, folder: Path, wanted: str, *, progress: bool = True) -> int:
@@ -65,12 +74,13 @@ def unpack(archive: Path, folder: Path, wanted: str, *, progress: bool = True) -
         raise AnnotationError(f"{archive}: is no archive, or is damaged: {error}; fetch it again") from error
     if not names:
         raise AnnotationError(f"{archive}: holds no {wanted!r}; it is another archive than the official one")
-    for place in names:
+    places = dict.fromkeys(names)  # an archive may list a file twice
+    for place in places:
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         (gathering / place).replace(target)
     shutil.rmtree(gathering)
-    return len(names)
+    return len(places)
 
 
 def _files(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:

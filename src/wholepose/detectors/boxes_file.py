@@ -12,7 +12,8 @@ for the COCO evaluation. Only category 1 (person) counts; a row without ``catego
 A CSV has the header ``file,x1,y1,x2,y2`` and, if wanted, ``score``: one row a person, corners in pixels.
 
 Images are found by their path as far as both sides give it: a row for ``a/photo.jpg`` holds for ``/data/a/photo.jpg``
-and for ``photo.jpg``, but not for ``/data/b/photo.jpg``.
+and for ``photo.jpg``, but not for ``/data/b/photo.jpg``. Of several that fit, those with most folders in common count:
+where there is a ``photo.jpg`` and an ``a/photo.jpg``, ``/data/a/photo.jpg`` is the second.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import csv
 import io
 import json
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,12 +37,14 @@ from wholepose.errors import AnnotationError, ConfigError
 PERSON_CATEGORY = 1
 """Category of people in COCO files."""
 
-_Row = tuple[str | int, tuple[float, float, float, float], float]
+_Row = tuple[str | int | None, tuple[float, float, float, float], float]
 _Person = tuple[tuple[float, float, float, float], float]
 
 
 class BoxesFileDetector:
     """Answers with the boxes that a file lists for an image; an image without rows shows nobody.
+
+    Rows for images that ``images`` does not hold are left out, with a warning that counts them.
 
     Args:
         path: The ``.json`` or ``.csv`` file.
@@ -48,20 +52,38 @@ class BoxesFileDetector:
         threshold: Lowest score that counts.
 
     Raises:
-        AnnotationError: A file cannot be read or is malformed; the message names file, row and field.
+        AnnotationError: A file cannot be read or is malformed, and the message names file, row and field; or no row is
+            for an image of ``images``.
     """
 
     def __init__(self, path: str | Path, *, images: str | Path | None = None, threshold: float = 0.0) -> None:
         self.path = Path(path)
         self.name = self.path.name
+        image_names = None if images is None else read_image_names(Path(images))
         if self.path.suffix.lower() == ".csv":
             rows = list(_csv_rows(self.path))
         else:
-            rows = list(_json_rows(self.path, read_image_names(Path(images)) if images is not None else None))
-        self._people: dict[str | int, list[_Person]] = defaultdict(list)
+            rows = list(_json_rows(self.path, image_names))
+        # Images without boxes are keys too, or they would be taken for others of their name.
+        self._people: dict[str | int, list[_Person]] = {_normal(name): [] for name in (image_names or {}).values()}
+        strangers = 0
         for key, box, score in rows:
+            if key is None:
+                strangers += 1
+                continue
+            people = self._people.setdefault(key, [])
             if score >= threshold:
-                self._people[key].append((box, score))
+                people.append((box, score))
+        if strangers and strangers == len(rows):
+            raise AnnotationError(
+                f"{self.path}: none of its {len(rows)} boxes is on an image of {images}: do they belong together?"
+            )
+        if strangers:
+            warnings.warn(
+                f"{self.path}: {strangers} of {len(rows)} boxes are on images that {images} does not hold, and are "
+                "left out",
+                stacklevel=2,
+            )
         self._keys_by_file: dict[str, list[str]] = defaultdict(list)
         for key in self._people:
             if isinstance(key, str):
@@ -108,23 +130,25 @@ class BoxesFileDetector:
         folders, _, file = _normal(name).rpartition("/")
         stem = Path(file).stem
         path = folders.split("/") if folders else []
-        shorter: list[str | int] = []
+        shorter: list[str] = []
         longer: list[str] = []
         for key in dict.fromkeys([*self._keys_by_file.get(file, ()), *self._keys_by_file.get(stem, ())]):
             above = key.split("/")[:-1]
             common = min(len(above), len(path))
             if above[len(above) - common :] == path[len(path) - common :]:
                 (longer if len(above) > len(path) else shorter).append(key)
-        if len(longer) + bool(shorter) > 1:
+        most = max((key.count("/") for key in shorter), default=0)
+        nearest: list[str | int] = [key for key in shorter if key.count("/") == most]
+        number = re.fullmatch(r"(?:COCO_[a-z0-9]+_)?([0-9]{1,18})", stem)
+        if number and int(number.group(1)) in self._people and not most:
+            nearest.append(int(number.group(1)))
+        if len(longer) + bool(nearest) > 1:
             raise AnnotationError(
-                f"{self.path}: {name!r} could be any of {sorted([*map(str, shorter), *longer])[:4]}: "
+                f"{self.path}: {name!r} could be any of {sorted(map(str, [*nearest, *longer]))[:4]}: "
                 "give more of the image's path"
             )
-        number = re.fullmatch(r"(?:COCO_[a-z0-9]+_)?([0-9]{1,18})", stem)
-        if number and int(number.group(1)) in self._people:
-            shorter.append(int(number.group(1)))
         people: list[_Person] = []
-        for match in [*shorter, *longer]:
+        for match in [*nearest, *longer]:
             people.extend(self._people[match])
         if not people:
             return Detections.empty()
@@ -166,7 +190,7 @@ def read_image_names(path: Path) -> dict[int | str, str]:
     for number, entry in enumerate(images):
         if not isinstance(entry, Mapping):
             raise AnnotationError(f"{path}: images[{number}] is not an object but {_short(entry)}")
-        image_id, name = entry.get("id"), entry.get("file_name")
+        image_id, name = _whole(entry.get("id")), entry.get("file_name")
         if isinstance(image_id, bool) or not isinstance(image_id, (int, str)):
             raise AnnotationError(
                 f"{path}: images[{number}], field 'id': a number or text is needed, not {_short(image_id)}"
@@ -188,7 +212,7 @@ def _json_rows(path: Path, image_names: Mapping[int | str, str] | None) -> Itera
         where = f"{path}: row {number}"
         if not isinstance(row, Mapping):
             raise AnnotationError(f"{where} is not an object but {_short(row)}")
-        category = row.get("category_id", PERSON_CATEGORY)
+        category = _whole(row.get("category_id", PERSON_CATEGORY))
         if isinstance(category, bool) or not isinstance(category, int):
             raise AnnotationError(f"{where}, field 'category_id': a whole number is needed, not {_short(category)}")
         if category != PERSON_CATEGORY:
@@ -205,21 +229,18 @@ def _json_rows(path: Path, image_names: Mapping[int | str, str] | None) -> Itera
         yield _json_key(row, where, image_names), (x, y, x + width, y + height), score
 
 
-def _json_key(row: Mapping[str, Any], where: str, image_names: Mapping[int | str, str] | None) -> str | int:
+def _json_key(row: Mapping[str, Any], where: str, image_names: Mapping[int | str, str] | None) -> str | int | None:
+    """What a row's image is called; None where the annotation file does not hold it."""
     name = row.get("file_name")
     if name is not None:
         if not isinstance(name, str) or not _normal(name):
             raise AnnotationError(f"{where}, field 'file_name': text is needed, not {_short(name)}")
         return _normal(name)
-    image_id = row.get("image_id")
+    image_id = _whole(row.get("image_id"))
     if isinstance(image_id, bool) or not isinstance(image_id, (int, str)) or image_id == "":
         raise AnnotationError(f"{where}, field 'image_id': a number or text is needed, not {_short(image_id)}")
     if image_names is not None:
-        if image_id not in image_names:
-            raise AnnotationError(
-                f"{where}, field 'image_id': {_short(image_id)} is not among the images of the annotation file"
-            )
-        return _normal(image_names[image_id])
+        return _normal(image_names[image_id]) if image_id in image_names else None
     if isinstance(image_id, str):
         return int(image_id) if image_id.isascii() and image_id.isdigit() and len(image_id) < 19 else _normal(image_id)
     return image_id
@@ -255,6 +276,11 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
             yield name, (x1, y1, x2, y2), _score(cells[5], where) if len(cells) > 5 else 1.0
     except csv.Error as error:
         raise AnnotationError(f"{path}: line {reader.line_num}: is not CSV: {error}") from error
+
+
+def _whole(value: Any) -> Any:
+    """A number such as 1.0, as pandas writes ids, as a whole one; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _number(value: Any, where: str, field: str) -> float:

@@ -50,10 +50,16 @@ def check_annotations(annotations: AnnotationSet, provided: NDArray[np.bool_]) -
         )
     selection = select(annotations, provided)
     people = ~selection.ignored["whole"]
+    miscounted = annotations.miscounted()
+    denied = int((annotations.visibility[miscounted] > 0).sum())
+    contradiction = (
+        f"{int(miscounted.sum())} people have num_keypoints 0 in the file although {denied} keypoints of theirs are "
+        "labelled; correct or delete the field"
+    )
     if not people.any():
         raise AnnotationError(
             f"{path}: none of its {len(annotations)} people counts: {int(annotations.crowds.sum())} are crowds, "
-            "the others have no labelled keypoint (AP would be -1)"
+            f"{contradiction if denied else 'the others have no labelled keypoint'} (AP would be -1)"
         )
     areas = annotations.areas[people]
     missing, empty = int(np.isnan(areas).sum()), int((areas <= 0).sum())
@@ -66,6 +72,8 @@ def check_annotations(annotations: AnnotationSet, provided: NDArray[np.bool_]) -
     if empty == len(areas):
         raise AnnotationError(f"{path}: every 'area' is 0, so no keypoint could be right (AP would be 0); {remedy}")
     warnings = []
+    if denied:
+        warnings.append(f"{contradiction}, or they are not scored")
     if empty:
         warnings.append(f"{empty} of {len(areas)} people have an 'area' of 0 and can never be found; {remedy}")
     absent = annotations.labelled & ~provided

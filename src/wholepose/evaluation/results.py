@@ -169,7 +169,8 @@ def read_results(path: str | Path, annotations: AnnotationSet) -> Results:
 
     Returns:
         The detections in the file's order, in the annotations' skeleton. Another skeleton's number of keypoints is
-        understood, and converted, where only one skeleton has it.
+        understood, and converted, where only one skeleton has it. A keypoint that is (0, 0, 0) in every entry is not
+        provided; `write_results` writes those so that a model lacks.
 
     Raises:
         AnnotationError: The file is unreadable or malformed; the message lists the first 20 problems with entry and
@@ -245,11 +246,13 @@ def _collect(
     triples = np.zeros((len(keypoints), count, 3))
     for place, each in enumerate(keypoints):
         triples[place] = each
+    # A keypoint that is (0, 0, 0) in every row stands for one that the model does not have.
+    provided = np.asarray((triples != 0).any(axis=(0, 2))) if len(triples) else np.ones(count, dtype=np.bool_)
     all_boxed = len(boxes) == len(image_ids) and len(boxes) > 0
     boxes_xywh = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     return Results(
         skeleton=skeleton,
-        provided=np.ones(count, dtype=np.bool_),
+        provided=provided,
         image_ids=np.array(image_ids, dtype=np.int64),
         keypoints=triples[..., :2],
         keypoint_scores=triples[..., 2],

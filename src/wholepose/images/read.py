@@ -6,14 +6,14 @@ can be opened by accident, no sub-process runs, and Pillow's global settings are
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import re
 import stat
 import warnings
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +34,7 @@ from PIL import (
 )
 
 from wholepose.errors import ImageError
+from wholepose.images.intact import check_jpeg_end, check_png_chunks
 from wholepose.images.kinds import HEAD_BYTES, kind_of, printable_path
 
 READERS: Mapping[str, type[ImageFile.ImageFile]] = {
@@ -49,7 +50,6 @@ READERS: Mapping[str, type[ImageFile.ImageFile]] = {
 
 _KINDS = ", ".join(READERS)
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
-_MOST_PNG_TEXTS = 24
 # 16-bit grey to 8 bits: 65535 is white, rounded to the nearest.
 _FROM_16_BITS = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
@@ -79,6 +79,24 @@ class ImageLimits:
 DEFAULT_LIMITS = ImageLimits()
 
 
+@dataclass(frozen=True)
+class ImageHeader:
+    """What is known of a picture before its pixels are decoded.
+
+    Attributes:
+        size: (height, width) upright.
+        orientation: EXIF orientation, 1 to 8: how the stored pixels are turned and mirrored to stand upright.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(height, width) of the stored pixels."""
+        return self.size if self.orientation < 5 else self.size[::-1]
+
+
 def load_image(
     source: str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO, *, limits: ImageLimits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
@@ -102,32 +120,31 @@ def load_image(
             the file and what was found in it.
         TypeError: `source` is of another type.
     """
-    if isinstance(source, (str, os.PathLike)):
-        name = printable_path(source)
-        data = _read_file(source, name, limits)
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        name, data = "image bytes", bytes(source)
-    elif hasattr(source, "read"):
-        name = _stream_name(source)
-        data = _read_stream(source, name, limits)
-    else:
-        raise TypeError(
-            f"an image is a path, bytes or a binary stream, not {type(source).__name__}; arrays need no load"
-        )
-    if len(data) > limits.max_bytes:
-        raise ImageError(f"{name}: more than {limits.max_bytes} bytes; the limit is ImageLimits.max_bytes")
-    kind = _check_kind(data[:HEAD_BYTES], name)
-    try:
+    name, data, kind = _read(source, limits)
+    with _named_errors(name, kind):
         return _decode(data, kind, name, limits)
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise ImageError(f"{name}: this {kind} file does not fit into memory") from error
-    except Exception as error:  # a decoder fed with damaged bytes raises nearly anything
-        reason = str(error) or type(error).__name__
-        raise ImageError(
-            f"{name}: this {kind} file cannot be decoded; it is damaged, cut short or of a rare kind ({reason})"
-        ) from error
+
+
+def read_header(source: str | os.PathLike[str] | bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
+    """Reads what a picture is, and refuses what `load_image` refuses, but for damage that decoding alone shows.
+
+    Args:
+        source: Path of a file, or the file's bytes.
+        limits: As in `load_image`.
+
+    Returns:
+        The picture's size and orientation.
+
+    Raises:
+        ImageError: The picture cannot be read, is cut short, is over a limit or is something else.
+    """
+    name, data, kind = _read(source, limits)
+    with _named_errors(name, kind), _open(data, kind, name, limits) as image:
+        width, height = image.size
+        orientation = _orientation(image)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # its size is upright or stored, by Pillow's version
+            width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+        return ImageHeader((height, width) if orientation < 5 else (width, height), orientation)
 
 
 def check_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -170,6 +187,43 @@ def check_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     elif image.ndim == 4:
         remedy = "; pass several images as a list to predict_batch"
     raise ValueError(f"an image must be (H, W, 3) uint8 RGB, not of shape {shape}{remedy}")
+
+
+def _read(
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO, limits: ImageLimits
+) -> tuple[str, bytes, str]:
+    """What to call a picture, its bytes, and its kind, a key of `READERS`."""
+    if isinstance(source, (str, os.PathLike)):
+        name = printable_path(source)
+        data = _read_file(source, name, limits)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        name, data = "image bytes", bytes(source)
+    elif hasattr(source, "read"):
+        name = _stream_name(source)
+        data = _read_stream(source, name, limits)
+    else:
+        raise TypeError(
+            f"an image is a path, bytes or a binary stream, not {type(source).__name__}; arrays need no load"
+        )
+    if len(data) > limits.max_bytes:
+        raise ImageError(f"{name}: more than {limits.max_bytes} bytes; the limit is ImageLimits.max_bytes")
+    return name, data, _check_kind(data[:HEAD_BYTES], name)
+
+
+@contextlib.contextmanager
+def _named_errors(name: str, kind: str) -> Iterator[None]:
+    """Turns whatever a decoder raises into an error that names the file."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{name}: this {kind} file does not fit into memory") from error
+    except Exception as error:  # a decoder fed with damaged bytes raises nearly anything
+        reason = str(error) or type(error).__name__
+        raise ImageError(
+            f"{name}: this {kind} file cannot be decoded; it is damaged, cut short or of a rare kind ({reason})"
+        ) from error
 
 
 def _stream_name(stream: BinaryIO) -> str:
@@ -249,14 +303,21 @@ def _check_kind(head: bytes, name: str) -> str:
     raise ImageError(f"{name}: is {kind}, not an image ({_KINDS} are read)")
 
 
+def _open(data: bytes, kind: str, name: str, limits: ImageLimits) -> ImageFile.ImageFile:
+    """Opens a picture and checks what can be checked without decoding it."""
+    if kind == "PNG":
+        check_png_chunks(data, name)
+    image = READERS[kind](io.BytesIO(data))
+    _drop_xmp(image)  # before the TIFF reader turns the picture
+    _check_size(image, name, limits)
+    if kind == "JPEG":
+        check_jpeg_end(data, name)
+    return image
+
+
 def _decode(data: bytes, kind: str, name: str, limits: ImageLimits) -> NDArray[np.uint8]:
     """Opens, checks, decodes and turns a picture; lets a decoder's own exceptions through."""
-    if kind == "PNG":
-        _check_png_chunks(data, name)
-    with READERS[kind](io.BytesIO(data)) as image:
-        _check_size(image, name, limits)
-        if kind == "JPEG":
-            _check_jpeg_end(data, name)
+    with _open(data, kind, name, limits) as image:
         several = kind != "JPEG" and _has_several_frames(image)  # the extra pictures of a JPEG are no frames
         image.load()
         # After loading: the TIFF reader turns its pictures itself and then forgets the orientation.
@@ -278,51 +339,6 @@ def _check_size(image: ImageFile.ImageFile, name: str, limits: ImageLimits) -> N
         )
 
 
-def _check_jpeg_end(data: bytes, name: str) -> None:
-    """Follows a JPEG's segments to its end marker.
-
-    The decoder fills what is missing before the end with grey and says nothing when the file goes on with other bytes,
-    such as the zeros of a download that stopped. What follows the end (thumbnails, videos of motion photos) is fine.
-    """
-    position = data.find(b"\xff", 2)
-    while 0 <= position < len(data) - 1:
-        code = data[position + 1]
-        if code == 0xD9:
-            return
-        position += 1 if code == 0xFF else 2  # a marker may follow any number of fill bytes
-        # Stuffed zeros and restarts belong to the entropy-coded data; all other markers but two have a length.
-        if not (code in (0x00, 0x01, 0xD8, 0xFF) or 0xD0 <= code <= 0xD7):
-            position += int.from_bytes(data[position : position + 2], "big")
-        position = data.find(b"\xff", position)
-    raise ImageError(f"{name}: this JPEG file is cut short (its end marker is missing)")
-
-
-def _check_png_chunks(data: bytes, name: str) -> None:
-    """Follows a PNG's chunks to its end, checks the sums of those that make pixels and counts compressed texts.
-
-    Pillow unpacks at most 1 MB of each text, but 64 MB in all.
-    """
-    texts = 0
-    position = 8
-    view = memoryview(data)
-    while position + 12 <= len(data):
-        length = int.from_bytes(view[position : position + 4], "big")
-        end = position + 12 + length
-        chunk = data[position + 4 : position + 8]
-        if end > len(data):
-            break
-        stored = int.from_bytes(view[end - 4 : end], "big")
-        if chunk[:1].isupper() and zlib.crc32(view[position + 4 : end - 4]) != stored:
-            raise ImageError(f"{name}: this PNG file is damaged (the check sum of chunk {chunk.decode('latin-1')!r})")
-        texts += chunk in (b"zTXt", b"iTXt", b"iCCP")
-        if texts > _MOST_PNG_TEXTS:
-            raise ImageError(f"{name}: this PNG file has more than {_MOST_PNG_TEXTS} compressed texts; save it without")
-        if chunk == b"IEND":
-            return
-        position = end
-    raise ImageError(f"{name}: this PNG file is cut short (its end chunk is missing)")
-
-
 def _has_several_frames(image: ImageFile.ImageFile) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
@@ -333,10 +349,27 @@ def _has_several_frames(image: ImageFile.ImageFile) -> bool:
 def _orientation(image: ImageFile.ImageFile) -> int:
     """Returns the EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation)
+        value = _exif(image).get(ExifTags.Base.Orientation)
     except Exception:  # a broken EXIF block takes nothing from the pixels
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _exif(image: ImageFile.ImageFile) -> Image.Exif:
+    """The EXIF block alone: Pillow would take the orientation of an XMP block too, by which nobody else turns."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile):  # opening it has already mixed both
+        exif = Image.Exif()
+        exif.load(image.info.get("exif", b""))
+        return exif
+    if isinstance(image, PngImagePlugin.PngImageFile) and "exif" not in image.info:
+        image.load()  # it may stand behind the pixels
+    _drop_xmp(image)
+    return image.getexif()
+
+
+def _drop_xmp(image: ImageFile.ImageFile) -> None:
+    for name in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(name, None)
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -350,6 +383,17 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
+def turn_back(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turns and mirrors upright pixels (H, W, 3) the way they are stored, by the picture's EXIF orientation."""
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    return np.ascontiguousarray(pixels)
+
+
 def _to_rgb(image: ImageFile.ImageFile, name: str) -> NDArray[np.uint8]:
     """Returns the pixels of a loaded picture of any mode as (H, W, 3) uint8."""
     mode = image.mode
@@ -359,9 +403,12 @@ def _to_rgb(image: ImageFile.ImageFile, name: str) -> NDArray[np.uint8]:
             raise ImageError(
                 f"{name}: has integer values from {values.min()} to {values.max()}; save it with 8 or 16 bits"
             )
-        return np.repeat(_FROM_16_BITS[values][..., None], 3, axis=2)
+        grey = _FROM_16_BITS[values]
+        if isinstance(transparent := image.info.get("transparency"), int):
+            grey[values == transparent] = 255
+        return _grey_to_rgb(grey, image)
     if mode == "F":
-        return np.repeat(_from_floats(np.asarray(image), name)[..., None], 3, axis=2)
+        return _grey_to_rgb(_from_floats(np.asarray(image), name), image)
     if mode in _ALPHA_MODES or image.has_transparency_data:
         # The pre-multiplied modes convert only to their plain counterparts.
         plain = image.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, mode)) if mode in ("La", "RGBa") else image
@@ -370,6 +417,14 @@ def _to_rgb(image: ImageFile.ImageFile, name: str) -> NDArray[np.uint8]:
         paper.paste(layered, mask=layered.getchannel("A"))
         return np.array(paper)
     return np.array(image if mode == "RGB" else image.convert("RGB"))
+
+
+def _grey_to_rgb(grey: NDArray[np.uint8], image: ImageFile.ImageFile) -> NDArray[np.uint8]:
+    """Repeats grey (H, W), which Pillow leaves negative where white is 0 in a TIFF of more than 8 bits."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        negative = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+        grey = 255 - grey if negative else grey
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _from_floats(values: NDArray[np.float32], name: str) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from starlette.datastructures import QueryParams
 
 from wholepose.boxes import check_person_boxes
+from wholepose.images import printable_path
 from wholepose.serving.problems import ApiError
 
 FORMATS = ("json", "coco", "openpose", "png")
@@ -121,7 +122,7 @@ def _number(word: str) -> float:
 def _name(text: str) -> str:
     if len(text) > MAX_NAME_LENGTH:
         raise _invalid(f"name has {len(text)} characters; at most {MAX_NAME_LENGTH} are taken")
-    if not text.isprintable():
+    if printable_path(text) != text:  # not isprintable, which knows no emoji newer than Python
         raise _invalid("name holds characters that cannot be printed")
     return text
 

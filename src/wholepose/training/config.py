@@ -34,7 +34,7 @@ class ModelConfig:
         input_size: (height, width) of a crop in pixels, multiples of 32.
         skeleton: Name of the skeleton that is learnt.
         sigma: Standard deviation of the targets in heatmap cells.
-        decode_kernel: Blur of the DARK decoder; travels with the weights.
+        decode_kernel: Blur of the DARK decoder, an odd number of cells from 3 on; travels with the weights.
         init_from: Weights to start from, a path or a registered name; what does not fit is skipped and listed. Empty:
             fresh weights. ``PREVIOUS_STAGE``: what the stage before this one found.
         init: How fresh convolutions start: ``"normal"`` is the reference's N(0, 0.001); ``"kaiming"`` suits small
@@ -57,8 +57,8 @@ class ModelConfig:
         """
         if any(side < 32 or side % 32 for side in self.input_size):
             raise ConfigError(f"model.input_size must be multiples of 32, not {self.input_size}")
-        if self.decode_kernel < 1 or self.decode_kernel % 2 == 0:
-            raise ConfigError(f"model.decode_kernel must be an odd number of cells, not {self.decode_kernel}")
+        if self.decode_kernel < 3 or self.decode_kernel % 2 == 0:
+            raise ConfigError(f"model.decode_kernel must be an odd number of cells from 3 on, not {self.decode_kernel}")
         _check_range("model.sigma", self.sigma, low=0.1)
 
 
@@ -96,7 +96,7 @@ class ScheduleConfig:
 
     Attributes:
         name: ``"step"``: times ``gamma`` at each milestone; ``"cosine"``: down to ``final_fraction`` of the rate.
-        warmup_steps: Optimiser steps of linear warm-up.
+        warmup_steps: Optimiser steps of linear warm-up; at most a fifth of the run's, so that short runs leave it too.
         warmup_start: Fraction of the rate that the warm-up starts from.
         milestones: Epochs.
         gamma: Factor at a milestone.
@@ -225,7 +225,7 @@ class TrainConfig:
         seed: Of weights, order and augmentation.
         log_every: Optimiser steps from one line of the log to the next.
         evaluate_every: Epochs from one validation to the next.
-        checkpoint_minutes: Longest time between checkpoints; there is also one after every validation.
+        checkpoint_minutes: Longest time between checkpoints; there is also one before and after every validation.
         keep_last: Checkpoints kept beside the best one.
         flip_test: Average with the mirrored crop in validation.
         protocol: Numerics, see PROTOCOL; ``"mmpose0"`` reproduces the reference's quirks.
@@ -266,13 +266,13 @@ class TrainConfig:
             raise ConfigError(f"batch_size {self.batch_size} cannot be split into {self.accumulate} equal parts")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must lie in [0, 1), not {self.ema_decay}")
-        _check_range("seed", self.seed)
+        _check_range("seed", self.seed, high=2**64 - 1)  # what PyTorch takes
         _check_range("checkpoint_minutes", self.checkpoint_minutes)
 
 
 def _check_range(name: str, value: float, low: float = 0, high: float = math.inf) -> None:
     if not low <= value <= high:
-        limits = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
         raise ConfigError(f"{name} must be {limits}, not {value}")
 
 

@@ -37,9 +37,13 @@ class TensorBatch(NamedTuple):
     people: Tensor
 
 
+_Loaded = tuple[TensorBatch | None, list[WholeposeError]]
+"""A batch of the samples that could be made, None without any, and why the others could not."""
+
+
 def make_loader(
     dataset: PoseDataset, sampler: BatchSampler, *, workers: int, persistent: bool = False, pin_memory: bool = False
-) -> DataLoader[TensorBatch | WholeposeError]:
+) -> DataLoader[_Loaded]:
     """Makes a loader; go through it with :func:`batches`.
 
     Args:
@@ -70,8 +74,12 @@ def make_loader(
     )
 
 
-def batches(loader: DataLoader[TensorBatch | WholeposeError]) -> Iterator[TensorBatch]:
+def batches(loader: DataLoader[_Loaded], failures: list[str] | None = None) -> Iterator[TensorBatch]:
     """Yields the batches of an iteration.
+
+    Args:
+        loader: From :func:`make_loader`.
+        failures: Gets a message for each sample that cannot be made, and batches go without it; None raises the first.
 
     Raises:
         TrainingError: A loader process died.
@@ -80,7 +88,7 @@ def batches(loader: DataLoader[TensorBatch | WholeposeError]) -> Iterator[Tensor
     iterator = iter(loader)
     while True:
         try:
-            batch = next(iterator)
+            batch, errors = next(iterator)
         except StopIteration:
             return
         except RuntimeError as error:
@@ -90,9 +98,12 @@ def batches(loader: DataLoader[TensorBatch | WholeposeError]) -> Iterator[Tensor
                 f"a loader process died ({str(error).splitlines()[0]}); often memory ran out: try "
                 "--set data.workers=0 or data.cache_images=false, then run again to go on"
             ) from error
-        if isinstance(batch, WholeposeError):
-            raise batch
-        yield batch
+        if errors and failures is None:
+            raise errors[0]
+        if failures is not None:
+            failures.extend(map(str, errors))
+        if batch is not None:
+            yield batch
 
 
 class _Guarded(torch.utils.data.Dataset[Sample | WholeposeError]):
@@ -108,15 +119,14 @@ class _Guarded(torch.utils.data.Dataset[Sample | WholeposeError]):
             return error
 
 
-def _collate(samples: list[Sample | WholeposeError]) -> TensorBatch | WholeposeError:
-    whole: list[Sample] = []
-    for sample in samples:
-        if isinstance(sample, WholeposeError):
-            return sample
-        whole.append(sample)
+def _collate(samples: list[Sample | WholeposeError]) -> _Loaded:
+    errors = [sample for sample in samples if isinstance(sample, WholeposeError)]
+    whole = [sample for sample in samples if not isinstance(sample, WholeposeError)]
+    if not whole:
+        return None, errors
     batch = collate(whole)
     arrays = (batch.crops, batch.keypoints, batch.weights, batch.matrices, batch.people)
-    return TensorBatch(*map(torch.from_numpy, arrays))
+    return TensorBatch(*map(torch.from_numpy, arrays)), errors
 
 
 def _start_worker(_worker: int) -> None:

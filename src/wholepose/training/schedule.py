@@ -9,9 +9,14 @@ from torch import Tensor, nn
 
 from wholepose.training.config import ScheduleConfig
 
+WARMUP_SHARE = 0.2
+"""Largest share of a run's steps that warm up."""
+
 
 def learning_rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: int, total_steps: int) -> float:
     """What the base learning rate is multiplied with in one optimiser step.
+
+    The warm-up takes at most ``WARMUP_SHARE`` of the run: a few steps on a small set must not be all warm-up.
 
     Args:
         schedule: Its shape.
@@ -29,8 +34,9 @@ def learning_rate_factor(schedule: ScheduleConfig, step: int, steps_per_epoch: i
     else:
         done = min(1.0, step / max(1, total_steps))
         factor = schedule.final_fraction + (1 - schedule.final_fraction) * 0.5 * (1 + math.cos(math.pi * done))
-    if step < schedule.warmup_steps:
-        share = step / schedule.warmup_steps
+    warmup_steps = min(schedule.warmup_steps, WARMUP_SHARE * total_steps)
+    if step < warmup_steps:
+        share = step / warmup_steps
         factor *= schedule.warmup_start + (1 - schedule.warmup_start) * share
     return factor
 

@@ -17,7 +17,7 @@ from wholepose.data.annotations import AnnotationSet, read_annotations
 from wholepose.data.dataset import PoseDataset, Source
 from wholepose.data.drawn import DrawnSource, Painter
 from wholepose.data.sampler import BatchSampler
-from wholepose.errors import ConfigError, TrainingError
+from wholepose.errors import ConfigError, TrainingError, WholeposeError
 from wholepose.models.checkpoints import load_checkpoint
 from wholepose.skeletons import get_skeleton
 from wholepose.training import processes
@@ -143,7 +143,7 @@ class Trainer:
 
         Raises:
             TrainingError: Ten steps in a row were no use, or a loader process died.
-            WholeposeError: A photo cannot be read.
+            WholeposeError: A photo cannot be read; what was trained before is saved.
             OSError: A checkpoint could not be written; the one before is whole.
         """
         if self.observer and self.rank == 0:
@@ -229,6 +229,7 @@ class Trainer:
             last = progress.epoch + 1 == config.epochs
             judged = self.val is not None and (last or (progress.epoch + 1) % config.evaluate_every == 0)
             if judged:
+                self._save()  # should validating fail, it is done again, and not the training
                 self._validate()
             if last:
                 self._keep("last", {})
@@ -237,24 +238,29 @@ class Trainer:
                 self._save()
 
     def _until_stopped(self, source: Iterator[TensorBatch]) -> Iterator[TensorBatch]:
-        """Passes batches on; when any process got a signal, saves and raises ``_Stop`` in all of them."""
+        """Passes batches on, until any process got a signal or cannot make its batch."""
         while True:
+            failure: WholeposeError | None = None
             try:
                 batch = next(source, None)
-            except TrainingError:
-                if self._signal is None:
-                    raise
-                batch = None  # whoever sent the signal ended the loaders too
-            self._stop_if_asked()
+            except WholeposeError as error:
+                batch, failure = None, error
+            self._stop_if_asked(failure)
             if batch is None:
                 return
             yield batch
 
-    def _stop_if_asked(self) -> None:
-        if processes.totals([float(self._signal is not None)], self.device)[0]:
-            self._save()
-            processes.gather(None)  # a process that leaves early has torchrun end the one that is saving
+    def _stop_if_asked(self, failure: WholeposeError | None = None) -> None:
+        """When any process got a signal or failed, saves and ends all of them, by ``_Stop`` or by the failure."""
+        states = [float(self._signal is not None), float(failure is not None)]
+        stopped, failed = processes.totals(states, self.device)
+        if not stopped and not failed:
+            return
+        self._save()
+        processes.gather(None)  # a process that leaves early has torchrun end the one that is saving
+        if stopped:  # whoever sent the signal may have ended the loaders too
             raise _Stop
+        raise TrainingError("another process could not go on, and says why") if failure is None else failure
 
     def _train_on(self, batch: TensorBatch, waited_s: float) -> None:
         """One optimiser step, with its line in the log and, when due, its checkpoint."""
@@ -340,6 +346,11 @@ class Trainer:
         for number, picture in enumerate(result.pictures):
             self.log.picture(f"val/person_{number}", picture, progress.step)
         ap = values.get("AP", 0.0)
+        if result.failures:
+            self._say(
+                f"{len(result.failures)} photos to validate on cannot be read, and their people count as not found; "
+                f"the first: {result.failures[0]}"
+            )
         best = ap > progress.best_ap
         self._say(f"epoch {progress.epoch + 1}: AP {ap:.4f}{' (best)' if best else ''}")
         if best:

@@ -45,10 +45,12 @@ class Validation:
         metrics: ``AP``, ``AP50``, ``AP75`` and ``AR`` of whole people, ``AP_body``, ``AP_feet``, ``AP_face``,
             ``AP_left_hand`` and ``AP_right_hand``, in [0, 1]; None where nobody is labelled.
         pictures: A few people, (H, W, 3) uint8 RGB each: on the left the labels, on the right what was predicted.
+        failures: Photos that could not be read, one message each; their people count as not found.
     """
 
     metrics: Mapping[str, float | None]
     pictures: tuple[NDArray[np.uint8], ...]
+    failures: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +103,6 @@ def validate(
         On process 0 the result; elsewhere, and where any process was stopped, None.
 
     Raises:
-        WholeposeError: A photo cannot be read.
         TrainingError: A loader process died.
     """
     device = torch.device("cpu") if device is None else device
@@ -113,18 +114,21 @@ def validate(
     predict = _Predictor(model, config, annotations.skeleton, device)
     shown = set(np.linspace(0, len(dataset) - 1, PICTURES).astype(np.int64).tolist()) if rank == 0 else set()
     found: list[_Found] = []
+    failures: list[str] = []
     stop = False
-    for batch in batches(loader):
+    for batch in batches(loader, failures):
         found.append(predict(batch, shown))
         stop = stopped()
         if stop:
             break
-    everybody = group.gather((found, stop))
-    if rank != 0 or any(stop for _, stop in everybody):
+    everybody = group.gather((found, failures, stop))
+    if rank != 0 or any(stop for *_, stop in everybody):
         return None
     used = dataset.sources[0]
     assert isinstance(used, Source)
-    return _score([each for found, _ in everybody for each in found], used.annotations, annotations, config)
+    everything = [each for found, *_ in everybody for each in found]
+    unread = tuple(dict.fromkeys(message for _, failures, _ in everybody for message in failures))
+    return _score(everything, unread, used.annotations, annotations, config)
 
 
 class _Predictor:
@@ -161,17 +165,24 @@ class _Predictor:
         return _Found(people, transform_points(places, invert_affine(batch.matrices.numpy())), scores, tuple(pictures))
 
 
-def _score(found: list[_Found], chosen: AnnotationSet, annotations: AnnotationSet, config: TrainConfig) -> Validation:
-    people = np.concatenate([each.people for each in found])
-    scores = np.concatenate([each.scores for each in found])
+def _score(
+    found: list[_Found],
+    failures: tuple[str, ...],
+    chosen: AnnotationSet,
+    annotations: AnnotationSet,
+    config: TrainConfig,
+) -> Validation:
+    count = annotations.skeleton.num_keypoints
+    people = np.concatenate([np.zeros(0, dtype=np.int64), *(each.people for each in found)])
+    scores = np.concatenate([np.zeros((0, count)), *(each.scores for each in found)])
     if config.protocol == "default":
         scores = np.clip(scores, 0, 1)
-    columns = np.flatnonzero(annotations.labelled)
+    columns = np.flatnonzero(annotations.scored)
     results = Results(
         skeleton=annotations.skeleton,
-        provided=np.ones(annotations.skeleton.num_keypoints, dtype=np.bool_),
+        provided=np.ones(count, dtype=np.bool_),
         image_ids=chosen.person_image_ids[people],
-        keypoints=np.concatenate([each.keypoints for each in found]),
+        keypoints=np.concatenate([np.zeros((0, count, 2)), *(each.keypoints for each in found)]),
         keypoint_scores=scores,
         scores=rescore(scores[:, columns], np.ones(len(people))),
         boxes=chosen.boxes[people],
@@ -181,7 +192,7 @@ def _score(found: list[_Found], chosen: AnnotationSet, annotations: AnnotationSe
     parts = score(annotations, ranked, replicates=0).parts
     metrics = {name: parts["whole"].statistics[name] for name in ("AP", "AP50", "AP75", "AR")}
     metrics |= {f"AP_{part}": parts[part].statistics["AP"] for part in PARTS[1:]}
-    return Validation(metrics, tuple(picture for each in found for picture in each.pictures))
+    return Validation(metrics, tuple(picture for each in found for picture in each.pictures), failures)
 
 
 def _picture(

@@ -27,7 +27,7 @@ class ModelCard:
         skeleton: Name of the skeleton whose keypoints come out, such as ``"halpe136"``.
         input_size: (height, width) of a crop in pixels.
         stride: Crop pixels to one heatmap cell.
-        decode_kernel: Width in cells of the Gaussian that the DARK decoder blurs with; odd.
+        decode_kernel: Width in cells of the Gaussian that the DARK decoder blurs with; odd, from 3 on.
         protocol: Numerics that the weights were trained with: ``"default"`` or ``"mmpose0"``.
         licence: SPDX identifier or a short sentence; ``"unknown"`` where nobody has said.
         source: Where the weights come from: a file name, a URL or a recipe.
@@ -79,8 +79,8 @@ class ModelCard:
         object.__setattr__(self, "input_size", (int(size[0]), int(size[1])))
         if not _is_count(self.stride) or any(side % self.stride for side in self.input_size):
             raise ValueError(f"stride must divide input_size {self.input_size}, not be {self.stride!r}")
-        if not _is_count(self.decode_kernel) or self.decode_kernel % 2 == 0:
-            raise ValueError(f"decode_kernel must be an odd number of cells, not {self.decode_kernel!r}")
+        if not _is_count(self.decode_kernel) or self.decode_kernel < 3 or self.decode_kernel % 2 == 0:
+            raise ValueError(f"decode_kernel must be an odd number of cells from 3 on, not {self.decode_kernel!r}")
         if self.protocol not in _PROTOCOLS:
             raise ValueError(f"protocol must be one of {', '.join(_PROTOCOLS)}, not {self.protocol!r}")
         if not re.fullmatch(r"([0-9a-f]{64})?", self.source_sha256):

@@ -2,11 +2,13 @@
 
 const KEY_NAME = "wholepose-key";
 const MOST_TRIES = 12;
+const SENDABLE = /^[\x20-\x7e]+$/; // all that a server's key may hold; beyond it `fetch` throws
+const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu;
 
 /** What the server, or the way to it, refused. */
 export class ApiError extends Error {
   /**
-   * @param code The server's own code, or "unreachable".
+   * @param code The server's own code, "unreachable", or "changed" where the file can no longer be read.
    * @param message For people.
    * @param status HTTP status, 0 where no answer came.
    * @param retryAfterS When to try again, with status 503.
@@ -31,7 +33,7 @@ export function hasKey() {
 
 /** The models and limits of the server. */
 export async function fetchModels() {
-  return (await request("v1/models", {})).json();
+  return (await request("v1/models")).json();
 }
 
 /**
@@ -68,17 +70,29 @@ export async function fetchPoses(picture, { name, whole, boxes = [], signal, onW
 
 /** A file's name as the server takes it: 200 characters at most, none that cannot be printed. */
 function plain(name) {
-  return name.slice(-200).replace(/[\p{C}\p{Z}]/gu, " "); // a screenshot's name on a Mac holds a narrow space
+  return name.slice(-200).replace(UNPRINTABLE, " ");
 }
 
-async function request(path, { headers = {}, ...options }) {
-  const key = sessionStorage.getItem(KEY_NAME);
-  const all = key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
+/** Whether a file is still what was opened: browsers read it when it is sent, and then only as it was. */
+function unchanged(file) {
+  return file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+}
+
+/**
+ * Fetches something of this server, with the key that was given.
+ * @throws {ApiError} It did not come.
+ */
+export async function request(path, { headers = {}, ...options } = {}) {
+  const key = sessionStorage.getItem(KEY_NAME) ?? "";
+  const all = SENDABLE.test(key) ? { ...headers, Authorization: `Bearer ${key}` } : headers;
   let response;
   try {
     response = await fetch(path, { ...options, headers: all });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    if (options.body && !(await unchanged(options.body))) {
+      throw new ApiError("changed", "The file was changed or moved; open it again.");
+    }
     throw new ApiError("unreachable", "The server does not answer. Is “wholepose serve” still running?");
   }
   if (response.ok) return response;

@@ -4,7 +4,7 @@ import { fetchModels } from "./api.js";
 import { Notice } from "./notice.js";
 import { Panel } from "./panel.js";
 import { deviationOf, shownKeypoints } from "./paint.js";
-import { fetchSample, filesOf, SAMPLES } from "./pictures.js";
+import { filesOf, SAMPLES } from "./pictures.js";
 import { Session } from "./session.js";
 import { Skeleton } from "./skeleton.js";
 import { KeypointTable } from "./table.js";
@@ -192,7 +192,7 @@ class Page {
     image.alt = "";
     image.src = `static/samples/${file}`;
     button.append(image);
-    button.addEventListener("click", async () => this.#openFirst([await fetchSample(file)]));
+    button.addEventListener("click", () => this.session.openSample(file));
     return button;
   }
 
@@ -217,15 +217,17 @@ class Page {
 
   #takeKeys() {
     const { view } = this;
-    const keys = {
-      ArrowRight: () => this.#stepKeypoint(1),
-      ArrowLeft: () => this.#stepKeypoint(-1),
-      ArrowDown: () => this.#stepPerson(1),
-      ArrowUp: () => this.#stepPerson(-1),
+    const ofPicture = {
       "+": () => view.zoom(1.6),
       "=": () => view.zoom(1.6),
       "-": () => view.zoom(1 / 1.6),
       0: () => view.fit(),
+    };
+    const ofPerson = {
+      ArrowRight: () => this.#stepKeypoint(1),
+      ArrowLeft: () => this.#stepKeypoint(-1),
+      ArrowDown: () => this.#stepPerson(1),
+      ArrowUp: () => this.#stepPerson(-1),
       f: () => this.#zoomTo("face"),
       l: () => this.#zoomTo("left_hand"),
       r: () => this.#zoomTo("right_hand"),
@@ -233,12 +235,13 @@ class Page {
     };
     const moves = { ArrowRight: [-60, 0], ArrowLeft: [60, 0], ArrowDown: [0, -60], ArrowUp: [0, 60] };
     $("view").addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || !this.session.person) return;
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
       const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
       const parts = { f: "face", l: "left_hand", r: "right_hand" };
       if (parts[name] && !this.#skeleton.parts.some((part) => part.name === parts[name])) return;
       if (event.shiftKey && moves[name]) view.shift(...moves[name]);
-      else if (keys[name]) keys[name]();
+      else if (ofPicture[name]) ofPicture[name]();
+      else if (ofPerson[name] && this.session.person) ofPerson[name]();
       else return;
       event.preventDefault();
     });

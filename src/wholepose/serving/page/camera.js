@@ -4,6 +4,8 @@ import { toJpeg } from "./pictures.js";
 
 const MOST_SIDE = 960; // a larger picture takes longer and shows the models nothing more
 const QUALITY = 0.88;
+const FRONT = { facingMode: "user" };
+const OTHER_SIDE = { user: "environment", environment: "user" };
 
 /** Why the camera cannot be had, in words for people. */
 function explain(error) {
@@ -15,10 +17,17 @@ function explain(error) {
   return words[error.name] ?? `The camera could not be started: ${error.message}`;
 }
 
+/** Turns off the camera of a stream, if there is one. */
+function end(stream) {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+}
+
 export class Camera {
   #video;
   #stream = null;
-  #facing = "user";
+  #which = FRONT; // constraints that say which camera
+  #settings = {}; // of the camera that was started last
+  #ids = []; // of all cameras
   #canvases = [document.createElement("canvas"), document.createElement("canvas")];
   #turn = 0;
 
@@ -27,40 +36,52 @@ export class Camera {
   }
 
   get mirror() {
-    return this.#facing === "user";
+    return this.#settings.facingMode !== "environment";
   }
 
   /**
    * Starts the camera.
+   * @param signal Aborted when something else is opened, or the camera once more.
    * @returns How many cameras there are.
    * @throws {Error} There is none, or it may not be used; the message is for people.
    */
-  async start() {
+  async start(signal) {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new Error("Browsers give the camera only to pages at https:// or on this very machine (localhost).");
     }
     this.stop();
-    const wanted = { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: this.#facing };
+    const wanted = { width: { ideal: 1280 }, height: { ideal: 720 }, ...this.#which };
+    let stream = null;
     try {
-      this.#stream = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
-      this.#video.srcObject = this.#stream;
+      stream = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
+      signal.throwIfAborted();
+      this.#stream = this.#video.srcObject = stream;
+      this.#settings = stream.getVideoTracks()[0].getSettings();
       await this.#video.play();
       const devices = await navigator.mediaDevices.enumerateDevices();
-      return devices.filter(({ kind }) => kind === "videoinput").length;
+      signal.throwIfAborted();
+      this.#ids = devices.filter(({ kind }) => kind === "videoinput").map(({ deviceId }) => deviceId);
+      return this.#ids.length;
     } catch (error) {
+      end(stream);
+      if (signal.aborted) throw signal.reason; // what is on by now is of a later call
       this.stop();
+      this.#which = FRONT; // the next try takes what there is
       throw new Error(explain(error));
     }
   }
 
-  /** Takes the camera on the other side of a phone. */
-  turnRound() {
-    this.#facing = this.#facing === "user" ? "environment" : "user";
-    return this.start();
+  /** Takes the camera on the other side of a phone, or the next one where sides are not told or not obeyed. */
+  turnRound(signal) {
+    const { facingMode, deviceId } = this.#settings;
+    const next = this.#ids[(this.#ids.indexOf(deviceId) + 1) % this.#ids.length];
+    const sided = facingMode && facingMode === this.#which.facingMode;
+    this.#which = sided ? { facingMode: OTHER_SIDE[facingMode] } : { deviceId: { exact: next } };
+    return this.start(signal);
   }
 
   stop() {
-    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    end(this.#stream);
     this.#stream = null;
     this.#video.srcObject = null;
   }

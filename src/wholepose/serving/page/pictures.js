@@ -1,5 +1,7 @@
 // Pictures in: from files, the clipboard and the samples, to what the canvas shows and the server reads.
 
+import { request } from "./api.js";
+
 const VIDEO_ENDINGS = /\.(mp4|m4v|mov|webm|mkv|avi|ogv|mpe?g)$/i;
 const SHRUNK_SIDE = 2048;
 const LEAST_SIDE = 64; // no use in a smaller one
@@ -24,8 +26,7 @@ export async function decode(file) {
 }
 
 export async function fetchSample(file) {
-  const response = await fetch(`static/samples/${file}`);
-  if (!response.ok) throw new Error(`the sample ${file} is missing`);
+  const response = await request(`static/samples/${file}`);
   return new File([await response.blob()], file, { type: "image/jpeg" });
 }
 

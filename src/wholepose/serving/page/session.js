@@ -5,7 +5,7 @@ import { Camera } from "./camera.js";
 import { carriedBoxes, whereIs, withScores } from "./carrying.js";
 import { Clip } from "./clip.js";
 import { saveClip, saveDocument, savePicture } from "./downloads.js";
-import { decode, isVideo, shrink } from "./pictures.js";
+import { decode, fetchSample, isVideo, shrink } from "./pictures.js";
 import { tellBusy, tellError, tellNobody, tellStopped, tellTooLarge, tooLarge } from "./troubles.js";
 
 const $ = (id) => document.getElementById(id);
@@ -24,9 +24,9 @@ export class Session {
   #camera = new Camera($("video"));
   #clip = new Clip($("video"));
   #task = new AbortController();
-  #kind = null; // "picture", "camera" or "clip"
+  #kind = null; // "picture", "camera" or "clip", once it has frames
   #name = "";
-  #file = null; // what the server was sent last
+  #file = null; // what the server is sent again when the switch for whole pictures is turned
   #picture = null;
   #size = null;
   #mirror = false;
@@ -83,6 +83,21 @@ export class Session {
   /** Opens a picture or a video file. */
   open(file) {
     return isVideo(file) ? this.#openClip(file) : this.#openPicture(file);
+  }
+
+  /** Opens one of the samples. */
+  async openSample(name) {
+    const signal = this.#begin("picture", name);
+    let file;
+    try {
+      file = await fetchSample(name);
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#put(null, null);
+      this.#show.poses({ live: false });
+      return this.#fail(error, () => this.openSample(name));
+    }
+    if (!signal.aborted) await this.#openPicture(file);
   }
 
   #begin(kind, name) {
@@ -151,9 +166,11 @@ export class Session {
       if (carried.length && !whole) answer = withScores(answer, carried);
       const { width, height } = answer.document;
       const right = size && size[0] === width && size[1] === height; // the server has the last word
-      if (picture !== this.#picture || !right) this.#put(picture, [width, height], live);
+      const turned = size && !right && size[0] === height && size[1] === width; // by the browser alone: poses would lie
+      if (picture !== this.#picture || !right) this.#put(turned ? null : picture, [width, height], live);
+      this.#file = file;
       this.#take(answer, live);
-      if (this.#kind === "picture") this.#tellFound(tookMs);
+      if (this.#kind !== "clip" && !live) this.#tellFound(tookMs);
       return answer;
     } finally {
       if (!signal.aborted) this.#busy(false);
@@ -181,8 +198,12 @@ export class Session {
   /** Asks anew, after the switch for whole pictures was turned. */
   #again() {
     if (this.#kind === "clip") {
+      this.#halt();
+      this.#renew(); // an answer on its way would be remembered
       this.#clip.forget();
-      this.#goTo(this.#place);
+      this.#text = null;
+      this.#setSavable();
+      this.#goTo(Math.max(this.#place, 0));
     } else if (this.#file && !this.#camera.running) {
       this.#notice.clear();
       this.#askAboutPicture(this.#file, this.#renew());
@@ -196,7 +217,7 @@ export class Session {
     $("name").textContent = "Camera";
     $("live-rate").textContent = "";
     try {
-      const cameras = await (otherSide ? this.#camera.turnRound() : this.#camera.start());
+      const cameras = await (otherSide ? this.#camera.turnRound(signal) : this.#camera.start(signal));
       $("live-switch").hidden = cameras < 2;
     } catch (error) {
       if (signal.aborted) return;
@@ -210,7 +231,7 @@ export class Session {
       });
       return;
     }
-    if (signal.aborted) return this.#camera.stop();
+    if (signal.aborted) return;
     $("status").textContent = "The camera is on.";
     await this.#watch(signal);
   }
@@ -222,7 +243,6 @@ export class Session {
         const started = performance.now();
         const { canvas, blob } = await this.#camera.grab();
         if (signal.aborted) return;
-        this.#file = blob;
         const size = [canvas.width, canvas.height];
         const people = count % SEARCH_EVERY ? carriedBoxes(this.people, size) : [];
         const carried = people.slice(0, this.#limits.max_boxes);
@@ -234,7 +254,8 @@ export class Session {
       }
       if (!signal.aborted) this.stopCamera();
     } catch (error) {
-      if (error.name !== "AbortError") this.stopCamera();
+      if (signal.aborted) return;
+      this.stopCamera();
       this.#fail(error, () => this.openCamera());
     }
   }
@@ -253,7 +274,7 @@ export class Session {
   // Video
 
   async #openClip(file) {
-    const signal = this.#begin("clip", file.name);
+    const signal = this.#begin(null, file.name);
     this.#put(null, null);
     this.#show.poses({ live: false });
     this.#busy(true);
@@ -266,6 +287,7 @@ export class Session {
       this.#notice.show({ title: "This video cannot be shown here.", text });
       return;
     }
+    this.#kind = "clip";
     const { count, rate, size } = this.#clip;
     $("status").textContent = `Video · ${size.join(" × ")} · ${Number(rate.toFixed(2))} frames a second`;
     $("clip").hidden = false;

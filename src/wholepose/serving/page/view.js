@@ -93,6 +93,7 @@ export class View {
 
   /** Moves the picture by CSS pixels. */
   shift(x, y) {
+    if (!this.#size) return;
     this.#set({ scale: this.#scale, left: this.#left + x, top: this.#top + y });
   }
 
