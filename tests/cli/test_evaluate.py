@@ -70,6 +70,22 @@ def test_boxes_below_a_threshold_are_left_out(made):
     assert said == f"{made / 'boxes.json'}, scores from 0.5 on"
 
 
+@pytest.mark.parametrize("task", [["--task", "boxes"], ["--model", "{}/model.onnx", "--threads", 1]])
+def test_a_file_of_boxes_may_cover_more_images_than_the_annotations(made, capsys, task):
+    """Those on other images are left out and counted, as in a file of results."""
+    document = json.loads((made / "set.json").read_text())
+    part = {**document, "images": document["images"][:2], "annotations": document["annotations"][:2]}
+    (made / "part.json").write_text(json.dumps(part))
+    words = ["--data", made / "part.json", "--boxes", made / "boxes.json", "--bootstrap", 0]
+    words += [str(word).format(made) for word in task]
+    assert evaluate(*words) == 0
+    said = capsys.readouterr()
+    assert "boxes.json: 1 of 3 boxes are on images that" in said.err
+    assert "1.000" in said.out
+    assert evaluate(*words, "--quiet") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_detectors_doubtful_boxes_count_unless_a_threshold_is_given(made, monkeypatch):
     asked = []
 

@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [train] extra")
 
+from wholepose.data.sampler import BatchSampler  # noqa: E402
 from wholepose.training.processes import SharedBatchNorm, synchronise_batch_norm  # noqa: E402
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -46,6 +47,22 @@ def test_same_loss_curve_as_one_process(tmp_path, cli, tiny_words):
     assert [line["epoch"] for line in validations[1]] == [2]
     for ours, whole in zip(validations[1], validations[0], strict=True):
         assert ours["AP"] == pytest.approx(whole["AP"], abs=0.05)
+
+
+def test_a_photo_that_the_second_process_cannot_read_costs_no_step(tmp_path, cli, tiny_words, draw):
+    """The first process, which writes checkpoints, has no part in it."""
+    annotations = draw(tmp_path / "figures", 24)
+    sampler = BatchSampler(24, 4, seed=0, rank=1, processes=2)
+    _, person = list(sampler)[2][0]  # of its third step
+    (tmp_path / "figures" / f"{person}.png").write_bytes(b"no picture")
+    words = tiny_words(tmp_path / "run", "epochs=1", val=False)
+    words[words.index("--data") + 1] = str(annotations)
+    process = cli(*words, launcher=TORCHRUN)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert f"{person}.png: is a text, not an image" in errors
+    assert "another process could not go on" in errors
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_000000002.safetensors"]
 
 
 _BATCH_NORM = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +114,8 @@ def run(options: argparse.Namespace) -> int:
         OSError: A report cannot be written.
     """
     _check_options(options)
+    if options.quiet:
+        warnings.simplefilter("ignore")  # until main is done
     if options.task == "boxes":
         return _run_boxes(options)
     from wholepose.data.annotations import read_annotations
