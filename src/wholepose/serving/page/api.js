@@ -61,6 +61,7 @@ export async function fetchPoses(picture, { name, whole, boxes = [], signal, onW
       return { text, document: JSON.parse(text), tookMs: performance.now() - started };
     } catch (error) {
       if (error.status !== 503 || attempt === MOST_TRIES) throw error;
+      signal?.throwIfAborted(); // it may have been stopped while the refusal was read
       onWait?.(error.retryAfterS);
       // A little later than told, each page by another bit, so that those who wait do not all come at once.
       await pause(1000 * error.retryAfterS * (1 + 0.2 * Math.random()), signal);
