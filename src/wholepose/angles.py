@@ -46,13 +46,13 @@ def joint_angles(poses: Poses, *, threshold: float = 0.3) -> dict[str, NDArray[n
         known, is not in the skeleton, or lies on the joint itself.
     """
     places = {name: index for index, name in enumerate(poses.skeleton.keypoint_names)}
+    known = poses.known(threshold)
     angles = {}
     for name, keypoints in ANGLES.items():
         if all(keypoint in places for keypoint in keypoints):
             indices = [places[keypoint] for keypoint in keypoints]
             degrees = angle_deg(*(poses.keypoints[:, index] for index in indices))
-            scores = poses.scores[:, indices]
-            angles[name] = np.where(((scores >= threshold) & (scores > 0)).all(axis=1), degrees, np.nan)
+            angles[name] = np.where(known[:, indices].all(axis=1), degrees, np.nan)
         else:
             angles[name] = np.full(len(poses), np.nan)
     return angles

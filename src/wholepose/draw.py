@@ -96,10 +96,8 @@ def draw_poses(
     canvas = np.array(image, order="C")
     if canvas.size == 0:
         return canvas
-    diagonal = float(np.hypot(*canvas.shape[:2]))
     for person in reversed(range(len(poses))):
-        box = poses.boxes[person].astype(np.float64)
-        size = float(np.clip(np.abs(box[2:] - box[:2]).max(), 1, diagonal))
+        size = _size_px(poses, person, canvas)
         if show_boxes:
             _draw_box(canvas, poses, person, size)
         if show_uncertainty and poses.covariances is not None:
@@ -146,11 +144,8 @@ class Trails:
             return canvas
         indices = [poses.skeleton.index(name) for name in self._names if name in poses.skeleton.keypoint_names]
         colors = _style(poses.skeleton).keypoint_colors
-        diagonal = float(np.hypot(*canvas.shape[:2]))
         for person, track_id in enumerate(poses.track_ids.tolist()):
-            box = poses.boxes[person]
-            size = min(float((box[2:] - box[:2]).max()), diagonal)
-            width = max(1, round(size * _LINE_SHARES[_HEAD]))
+            width = max(1, round(_size_px(poses, person, canvas) * _LINE_SHARES[_HEAD]))
             places = self._places(track_id, indices)  # (T, P, 2)
             for column, index in enumerate(indices):
                 path = places[:, column]
@@ -169,6 +164,12 @@ class Trails:
                 shown = poses.scores[person, indices] > self._threshold
                 places[row, shown] = poses.keypoints[person, indices][shown]
         return places
+
+
+def _size_px(poses: Poses, person: int, canvas: NDArray[np.uint8]) -> float:
+    """The longer side of a person's box, within what the canvas has room for."""
+    box = poses.boxes[person].astype(np.float64)
+    return float(np.clip(np.abs(box[2:] - box[:2]).max(), 1, np.hypot(*canvas.shape[:2])))
 
 
 def _draw_person(canvas: NDArray[np.uint8], poses: Poses, person: int, size: float, threshold: float) -> None:

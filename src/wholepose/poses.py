@@ -176,6 +176,10 @@ class Poses:
             converted["covariances"] = table.apply_to_covariances(self.covariances)
         return replace(self, skeleton=skeleton, **converted)
 
+    def known(self, threshold: float) -> NDArray[np.bool_]:
+        """(N, K) bool: keypoints that score ``threshold`` or more; one of score 0 is missing at any threshold."""
+        return np.asarray((self.scores >= threshold) & (self.scores > 0))
+
     def instance_scores(self) -> NDArray[np.float32]:
         """(N,) float32: the box's score times the mean of the keypoint scores above ``SCORE_FLOOR``; 0 if none is."""
         counted = self.scores > SCORE_FLOOR

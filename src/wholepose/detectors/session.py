@@ -52,9 +52,9 @@ class DetectorSession:
 
     def with_threads(self, threads: int) -> DetectorSession:
         """The same model on another number of CPU threads, loaded once; itself where its file is another by now."""
-        if threads not in self._siblings and file_stamp(self.path) != self._stamp:
-            return self
         if threads not in self._siblings:
+            if file_stamp(self.path) != self._stamp:
+                return self
             self._siblings[threads] = DetectorSession(self.path, threads)
         return self._siblings[threads]
 

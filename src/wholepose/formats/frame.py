@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.poses import Poses
 from wholepose.skeletons import SKELETONS, Skeleton
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Of what a file may hold for a number, which `Poses` keeps as float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +92,9 @@ def poses_of_keypoints(
 
 def skeleton_of_names(names: tuple[str, ...]) -> Skeleton | None:
     """The skeleton with exactly these keypoints, or the part of one, if there is one."""
-    wholes = list(SKELETONS.values())
-    parts = [whole.part(name) for whole in wholes for name in whole.parts]
-    return next((skeleton for skeleton in (*wholes, *parts) if skeleton.keypoint_names == names), None)
+    wholes = SKELETONS.values()
+    parts = (whole.part(name) for whole in wholes for name in whole.parts)
+    return next((skeleton for skeleton in chain(wholes, parts) if skeleton.keypoint_names == names), None)
 
 
 def skeleton_of_count(count: int) -> Skeleton | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from wholepose.errors import AnnotationError, ConfigError
-from wholepose.formats.frame import PoseFrame, poses_of_keypoints
+from wholepose.formats.frame import LARGEST, PoseFrame, poses_of_keypoints
 from wholepose.formats.json_files import load_json
 from wholepose.formats.writer import PoseWriter
 from wholepose.outputs import COORDINATE_DECIMALS, SCORE_DECIMALS, to_json
@@ -184,7 +184,7 @@ def _triples(person: Mapping[str, Any], field: str, source: Skeleton, file: Path
         triples = np.array(values, dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
         triples = np.zeros(0)
-    if triples.shape != (3 * source.num_keypoints,) or not (np.abs(triples) <= np.finfo(np.float32).max).all():
+    if triples.shape != (3 * source.num_keypoints,) or not (np.abs(triples) <= LARGEST).all():
         raise AnnotationError(
             f"{file}: '{field}_keypoints_2d' must hold 3 x {source.num_keypoints} numbers, and is {str(values)[:60]}"
         )

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from wholepose.errors import AnnotationError
-from wholepose.formats.frame import PoseFrame, boxes_around, poses_of_keypoints, skeleton_of_count
+from wholepose.formats.frame import LARGEST, PoseFrame, boxes_around, poses_of_keypoints, skeleton_of_count
 from wholepose.formats.json_files import load_json
 from wholepose.formats.writer import TextWriter
 from wholepose.outputs import rounded_coco_result, to_json
 from wholepose.poses import Poses
 from wholepose.skeletons import Skeleton
 
-_LARGEST = float(np.finfo(np.float32).max)
 _WHOLE_BODY_PARTS = ("foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 
 
@@ -196,7 +195,7 @@ def _track_ids(entries: list[Mapping[str, Any]], field: str, where: str) -> Any:
 def _numbers(values: object, where: str, field: str, length: int | None = None) -> list[float]:
     """A list of finite numbers that float32 holds."""
     fits = isinstance(values, list) and (length is None or len(values) == length)
-    if not fits or not all(type(value) in (int, float) and abs(value) <= _LARGEST for value in values):  # type: ignore[attr-defined]
+    if not fits or not all(type(value) in (int, float) and abs(value) <= LARGEST for value in values):  # type: ignore[attr-defined]
         raise AnnotationError(
             f"{where}: {field!r} must be a list of {f'{length} ' if length else ''}numbers, and is {str(values)[:60]}"
         )

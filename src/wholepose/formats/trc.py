@@ -17,15 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wholepose.errors import AnnotationError, ConfigError
-from wholepose.formats.frame import PoseFrame, poses_of_keypoints, skeleton_of_names
-from wholepose.formats.writer import PoseWriter, numbers_once
+from wholepose.formats.frame import LARGEST, PoseFrame, poses_of_keypoints, skeleton_of_names
+from wholepose.formats.writer import PoseWriter
 from wholepose.outputs import atomic_path
 from wholepose.skeletons import Skeleton
 
 _HEADER = ("DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units", "OrigDataRate", "OrigDataStartFrame")
 _HEADER_LINES = 5
 _USUAL_RATE = 30.0
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 class TrcWriter(PoseWriter):
@@ -81,7 +80,7 @@ class TrcWriter(PoseWriter):
                 f"{frame.image or self.path}: TRC holds one person a file, and nothing tells who is who of these "
                 f"{len(poses)}: track people, or keep one a picture (--max-people 1)"
             )
-        if not numbers_once(poses):
+        if poses.track_ids is not None and len(np.unique(poses.track_ids)) < len(poses):
             raise ConfigError(f"{frame.image or self.path}: a track number comes twice in frame {frame.frame_index}")
         if self._scale is not None and len(poses) and not (frame.size and frame.size[0]):
             raise ConfigError(
@@ -96,8 +95,7 @@ class TrcWriter(PoseWriter):
         places = poses.keypoints.astype(np.float64)
         if self._scale is not None and frame.size is not None:
             places = np.stack([places[..., 0], frame.size[0] - 1 - places[..., 1]], axis=-1) * self._scale
-        known = (poses.scores >= self._threshold) & (poses.scores > 0)
-        records["xy"] = np.where(known[..., None], places, np.nan)
+        records["xy"] = np.where(poses.known(self._threshold)[..., None], places, np.nan)
         self._file.write(records.tobytes())
 
     def _finish(self) -> None:
@@ -247,7 +245,7 @@ def _read_file(file: Path, skeleton: Skeleton | None) -> tuple[Skeleton, list[tu
         try:
             values = np.array([float(cell) if cell else np.nan for cell in cells[2 : 2 + 3 * len(names)]])
             row = int(cells[0]) - 1, float(cells[1]), values.reshape(-1, 3)[:, :2]
-            if not math.isfinite(row[1]) or row[0] < 0 or (np.abs(values) > _LARGEST).any():
+            if not math.isfinite(row[1]) or row[0] < 0 or (np.abs(values) > LARGEST).any():
                 raise ValueError("a number is out of range")
         except ValueError as error:
             raise AnnotationError(f"{file}, line {number}: {error}") from error

@@ -18,11 +18,6 @@ from wholepose.poses import Poses
 from wholepose.skeletons import Skeleton, conversion
 
 
-def numbers_once(poses: Poses) -> bool:
-    """Whether no two people of a frame have the same track number."""
-    return poses.track_ids is None or len(np.unique(poses.track_ids)) == len(poses)
-
-
 class PoseWriter(ABC):
     """Writes frames to one file or folder, which appears under its name when the writer is closed.
 

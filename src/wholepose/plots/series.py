@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wholepose.angles import ANGLES, joint_angles
 from wholepose.errors import ConfigError
@@ -96,13 +97,12 @@ def collect_panels(
         time = float(frame.frame_index) if frame.time_s is None else frame.time_s
         numbers = list(range(len(poses))) if poses.track_ids is None else poses.track_ids.tolist()
         found = joint_angles(poses, threshold=threshold) if angles else {}
+        known = poses.known(threshold)
         for row, number in enumerate(numbers):
             values = []
             for name in keypoints:
                 place = names.index(name)
-                score = poses.scores[row, place]
-                known = score >= threshold and score > 0
-                values += [float(value) if known else float("nan") for value in poses.keypoints[row, place]]
+                values += [float(value) if known[row, place] else float("nan") for value in poses.keypoints[row, place]]
             values += [float(found[name][row]) for name in angles]
             own = lines.setdefault(number, [Series(number) for _ in titles])
             for series, value in zip(own, values, strict=True):
@@ -114,9 +114,8 @@ def collect_panels(
     for number, own in lines.items():
         gaps = _gaps(places[number], indices)
         for series in own:
-            for place in reversed(gaps):
-                series.x.insert(place, series.x[place])
-                series.y.insert(place, float("nan"))
+            series.x = np.insert(series.x, gaps, np.take(series.x, gaps)).tolist()
+            series.y = np.insert(series.y, gaps, np.nan).tolist()
     often = [number for number, count in seen.most_common(MAX_PEOPLE) if count >= _LEAST_SHARE * max(seen.values())]
     chosen = sorted(often) if people is None else list(people)
     absent = [number for number in chosen if number not in lines]
@@ -134,8 +133,8 @@ def collect_panels(
     ]
 
 
-def _gaps(places: Sequence[int], indices: Sequence[int]) -> list[int]:
-    """Before which points of a person there is a gap.
+def _gaps(places: Sequence[int], indices: Sequence[int]) -> NDArray[np.int64]:
+    """Before which points of a person there is a gap, (G,) int64.
 
     Args:
         places: Where each point's frame is among the frames.
@@ -144,4 +143,4 @@ def _gaps(places: Sequence[int], indices: Sequence[int]) -> list[int]:
     usual = np.median(np.diff(indices)) if len(indices) > 1 else 1
     away = np.diff(places) > 1
     left_out = np.diff(np.array(indices)[list(places)]) > _GAP_STEPS * usual
-    return [int(place) + 1 for place in np.flatnonzero(away | left_out)]
+    return np.flatnonzero(away | left_out).astype(np.int64) + 1

@@ -138,9 +138,11 @@ class OnnxRuntime:
             This runtime where it does so already, runs on a GPU, or its file is no longer the one that was loaded; else
             another one.
         """
-        if self._on_cuda or (threads not in self._siblings and file_stamp(self._path) != self._stamp):
+        if self._on_cuda:
             return self
         if threads not in self._siblings:
+            if file_stamp(self._path) != self._stamp:
+                return self
             self._siblings[threads] = OnnxRuntime(self._path, device="cpu", threads=threads, spinning=False)
         return self._siblings[threads]
 

@@ -146,9 +146,9 @@ class OpenVinoRuntime:
         Returns:
             This runtime where it does so already, or its file is no longer the one that was loaded; else another one.
         """
-        if threads not in self._siblings and file_stamp(self._path) != self._stamp:
-            return self
         if threads not in self._siblings:
+            if file_stamp(self._path) != self._stamp:
+                return self
             self._siblings[threads] = OpenVinoRuntime(self._path, precision=self._precision, threads=threads)
         return self._siblings[threads]
 
