@@ -35,7 +35,7 @@ SHARES = {
         "right_hand": 0.05,
         **ZOOMED_SHARES,
         "street": 0.12,
-        "web": 0.5,
+        "web": 0.8,
         **dict.fromkeys(HANDS, 0.04),
         "nobody": 0.04,
     },

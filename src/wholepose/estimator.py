@@ -41,8 +41,7 @@ from wholepose.runtimes import (
 )
 from wholepose.skeletons import Skeleton, get_skeleton
 from wholepose.suppression import without_repeats
-from wholepose.weights import REGISTRY, resolve
-from wholepose.weights.files import SUFFIXES
+from wholepose.weights import resolve_model
 from wholepose.zoom import Found, check_zoomable, look_again
 
 if TYPE_CHECKING:
@@ -136,10 +135,8 @@ class PoseEstimator:
             ConfigError: A name, a device or a combination is not possible here, or an extra is missing.
             WeightsError: The weights are missing, damaged or of the wrong kind.
         """
-        _check_runnable(name)
-        engine = load_runtime(
-            resolve(name, offline=offline), runtime=runtime, device=device, precision=precision, threads=threads
-        )
+        path = resolve_model(name, offline=offline)
+        engine = load_runtime(path, runtime=runtime, device=device, precision=precision, threads=threads)
         if isinstance(detector, (str, Path)):
             detector = load_detector(detector, device=device, threads=threads, offline=offline)
         return cls(engine, detector, batch_size=batch_size, zoom=zoom)
@@ -409,18 +406,6 @@ def _one_each(
     if len(values) != len(images):
         raise ValueError(f"{name} must have one entry for each of the {len(images)} images, not {len(values)}")
     return list(values)
-
-
-def _check_runnable(name: str | Path) -> None:
-    """Refuses what is known by name and is no model to run, before anything is downloaded."""
-    if name == "detector":
-        raise ConfigError("'detector' finds people, not keypoints; name 'default' or 'clean' for those")
-    entry = REGISTRY.get(name) if isinstance(name, str) else None
-    if entry is not None and SUFFIXES[Path(entry.file_name).suffix] == "checkpoint":
-        raise ConfigError(
-            f"{name}: is a checkpoint, which no runtime reads; convert it once: "
-            f"wholepose convert {name} --out {entry.arch}.safetensors"
-        )
 
 
 @contextlib.contextmanager

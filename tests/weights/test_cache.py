@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from wholepose.errors import WeightsError
+from wholepose.errors import ConfigError, WeightsError
 from wholepose.weights import (
     REGISTRY,
     RegistryEntry,
@@ -24,6 +24,7 @@ from wholepose.weights import (
     find_entry,
     import_file,
     resolve,
+    resolve_model,
     verify,
 )
 from wholepose.weights.embedded_models import EMBEDDED_FOLDER
@@ -143,7 +144,7 @@ def test_no_socket_is_opened_offline(tmp_path: Path) -> None:
         sys.addaudithook(hook)
         import dataclasses, time
         import wholepose
-        from wholepose.errors import WeightsError
+        from wholepose.errors import ConfigError, WeightsError
         from wholepose.weights import REGISTRY, resolve
         missing = next(iter(REGISTRY.values()))
         REGISTRY["toy"] = dataclasses.replace(missing, name="toy", file_name="toy.pth", sha256={SHA256!r})
@@ -179,6 +180,26 @@ def test_names_and_paths(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "hrnet_w48_384x288.mmpose_halpe136").write_bytes(DATA)
     with pytest.raises(WeightsError, match="not in the cache"):
         resolve("hrnet_w48_384x288.mmpose_halpe136", offline=True)  # a stray file does not stand in for a name
+
+
+@pytest.mark.parametrize("spelling", ["name", "file_name"])
+def test_a_published_checkpoint_is_no_model_and_is_not_downloaded(
+    spelling: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    published = next(e for e in REGISTRY.values() if e.file_name.endswith(".pth"))
+    published = dataclasses.replace(published, urls=("http://127.0.0.1:9/nobody-listens",))
+    monkeypatch.setitem(REGISTRY, published.name, published)
+    name = getattr(published, spelling)
+    with pytest.raises(ConfigError, match=f"{name}: is a checkpoint, .* wholepose convert {name} --out"):
+        resolve_model(name)
+    with pytest.raises(WeightsError, match=r"127\.0\.0\.1"):
+        resolve(name)
+    Path(published.file_name).write_bytes(DATA)  # from here on the file name is that of a file of one's own
+    assert resolve_model(published.file_name) == Path(published.file_name)
+    with pytest.raises(ConfigError, match="finds people, not keypoints"):
+        resolve_model("detector")
+    assert resolve_model("default") == resolve("default")
 
 
 def test_import_recognises_a_file_by_its_hash(entry: RegistryEntry, home: Path, tmp_path: Path) -> None:
@@ -227,7 +248,7 @@ def test_a_read_only_cache(file_server) -> None:
     home = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
     script = f"""
         import dataclasses, os, sys
-        from wholepose.errors import WeightsError
+        from wholepose.errors import ConfigError, WeightsError
         from wholepose.weights import REGISTRY, import_file, resolve
         import wholepose.weights.download
         if os.geteuid() == 0:

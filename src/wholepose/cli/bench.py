@@ -75,11 +75,11 @@ def run(options: argparse.Namespace) -> int:
     from wholepose.export.pictures import draw_pictures
     from wholepose.outputs import write_json
     from wholepose.runtimes.choices import save_choice
-    from wholepose.weights import read_card, resolve
+    from wholepose.weights import read_card, resolve_model
 
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise ConfigError(f"--json {options.json}: there is no folder {options.json.parent}")
-    paths = [resolve(name) for name in options.models]
+    paths = [resolve_model(name) for name in options.models]
     check_same_model(paths)
     card = read_card(paths[0])
     unread: Sequence[str] = ()

@@ -334,10 +334,10 @@ def _draw_threshold(options: argparse.Namespace) -> float:
 
 def _weights(name: str, *, offline: bool | None) -> Path:
     """Path of the model's file; a name that means nothing is bad usage, weights that cannot be had are a failure."""
-    from wholepose.weights import embedded_models, find_entry, resolve
+    from wholepose.weights import embedded_models, find_entry, resolve_model
 
     try:
-        return resolve(name, offline=offline)
+        return resolve_model(name, offline=offline)
     except WeightsError as error:
         if name in embedded_models() or find_entry(name) is not None or Path(name).exists():
             raise

@@ -22,7 +22,7 @@ from wholepose.outputs import COORDINATE_DECIMALS, SCORE_DECIMALS
 from wholepose.poses import Poses
 from wholepose.runtimes import Device, Precision, load_runtime
 from wholepose.skeletons import conversion
-from wholepose.weights import resolve
+from wholepose.weights import resolve_model
 from wholepose.weights.files import read_card
 
 _IMAGES_AT_ONCE = 8
@@ -71,7 +71,7 @@ def load_estimator(
             people have nothing to zoom to.
         WeightsError: The weights are missing, damaged or of the wrong kind.
     """
-    path = resolve(model)
+    path = resolve_model(model)
     card = read_card(path)
     if protocol is None or card.protocol == protocol:
         runtime = load_runtime(path, device=device, precision=precision, threads=threads)

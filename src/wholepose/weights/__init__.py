@@ -1,6 +1,6 @@
 """Weights: model cards, the registry, the cache, downloads and the embedded models."""
 
-from wholepose.weights.cache import Verified, cache_folder, cached_path, import_file, resolve, verify
+from wholepose.weights.cache import Verified, cache_folder, cached_path, import_file, resolve, resolve_model, verify
 from wholepose.weights.card import ModelCard
 from wholepose.weights.embedded_models import EmbeddedModel, embedded_models
 from wholepose.weights.files import read_card, sha256_of, weights_format
@@ -21,6 +21,7 @@ __all__ = [
     "import_file",
     "read_card",
     "resolve",
+    "resolve_model",
     "sha256_of",
     "verify",
     "weights_format",

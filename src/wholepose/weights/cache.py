@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wholepose.errors import WeightsError
+from wholepose.errors import ConfigError, WeightsError
 from wholepose.images.kinds import printable_path
 from wholepose.outputs import atomic_path
 from wholepose.weights.embedded_models import embedded_models
@@ -87,6 +87,33 @@ def resolve(name_or_path: str | os.PathLike[str], *, offline: bool | None = None
     near = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise WeightsError(f"no weights are called {text!r}; {hint}known are {', '.join(names)}, or a path")
+
+
+def resolve_model(name_or_path: str | os.PathLike[str], *, offline: bool | None = None) -> Path:
+    """Returns the file of a model that finds keypoints; what is known to be none is refused before it is downloaded.
+
+    Args:
+        name_or_path: See ``resolve``.
+        offline: Likewise.
+
+    Returns:
+        Path of a file that exists.
+
+    Raises:
+        ConfigError: The name is the detector's, or that of a published checkpoint, which has to be converted.
+        WeightsError: See ``resolve``.
+    """
+    if name_or_path == "detector":
+        raise ConfigError("'detector' finds people, not keypoints; name 'default' or 'clean' for those")
+    text = os.fspath(name_or_path)
+    named = isinstance(name_or_path, str) and (text in REGISTRY or not Path(text).exists())
+    entry = find_entry(text) if named else None
+    if entry is not None and SUFFIXES[Path(entry.file_name).suffix] == "checkpoint":
+        raise ConfigError(
+            f"{text}: is a checkpoint, which no runtime reads; convert it once: "
+            f"wholepose convert {text} --out {entry.arch}.safetensors"
+        )
+    return resolve(name_or_path, offline=offline)
 
 
 def _from_cache(entry: RegistryEntry, offline: bool | None) -> Path:
