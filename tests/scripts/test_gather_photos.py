@@ -88,11 +88,9 @@ def test_names_that_promise_people_are_chosen_and_those_of_computer_vision_are_n
     assert promising(names) == promising(names)
 
 
-def test_people_are_found_in_what_licences_allow(registry, tmp_path, monkeypatch):
-    import gather_photos
+def test_people_are_found_in_what_licences_allow(registry, tmp_path):
     from gather_photos import download, people_in
 
-    monkeypatch.setattr(gather_photos, "SMALLEST_PACKAGE_BYTES", 30_000)
     address, packages, asked = registry
     picture = cv2.imdecode(np.frombuffer(SOMEBODY, np.uint8), cv2.IMREAD_COLOR)
     packages["@me/photos"] = (
@@ -106,7 +104,7 @@ def test_people_are_found_in_what_licences_allow(registry, tmp_path, monkeypatch
     packages["damaged"] = "MIT", b"no archive" * 5_000
     names = ["@me/photos", "again", "closed", "small", "empty", "damaged", "missing"]
     (tmp_path / "photos").mkdir()
-    download(address, names, tmp_path, minutes=1)
+    download(address, names, tmp_path, minutes=1, smallest_bytes=30_000)
     entries = {e["name"]: e for e in map(json.loads, (tmp_path / "packages.jsonl").read_text().splitlines())}
     assert {name: len(entry["photos"]) for name, entry in entries.items()} == {
         "@me/photos": 1,
@@ -120,7 +118,7 @@ def test_people_are_found_in_what_licences_allow(registry, tmp_path, monkeypatch
     assert "error" in entries["damaged"]
     assert "404" in entries["missing"]["error"]
 
-    download(address, [*names, "new"], tmp_path, minutes=1)
+    download(address, [*names, "new"], tmp_path, minutes=1, smallest_bytes=30_000)
     assert sorted(asked) == sorted([*names, "new"])  # those asked before are not asked again
 
     data = tmp_path / "data"
