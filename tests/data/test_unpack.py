@@ -84,14 +84,23 @@ def test_damage_is_reported_and_leaves_nothing_under_its_name(tmp_path, make, na
     assert not any(path.name.startswith(".unpacking") for path in (tmp_path / "out").iterdir())
 
 
-def test_damage_in_lzma_is_reported(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_damage_in_unusual_zips_is_reported(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
         archive.writestr("val2017/1.jpg", bytes(range(256)) * 400)
     data = bytearray((tmp_path / "a.zip").read_bytes())
     data[60:90] = bytes(byte ^ 0x5A for byte in data[60:90])
     (tmp_path / "a.zip").write_bytes(data)
     with pytest.raises(AnnotationError, match=r"a\.zip: is no archive, or is damaged"):
         unpack(tmp_path / "a.zip", tmp_path / "out", "val2017")
+
+
+def test_what_the_disk_refuses_is_not_called_damage(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".unpacking-a.zip").write_bytes(b"in the way")
+    with pytest.raises(OSError, match="unpacking-a") as refused:
+        unpack(make_zip(tmp_path / "a.zip"), tmp_path / "out", "val2017")
+    assert refused.value.errno is not None
 
 
 def test_files_listed_twice_are_unpacked_once(tmp_path):

@@ -209,11 +209,11 @@ def _run_model(
     from wholepose.evaluation.boxes import RANKING_THRESHOLD
     from wholepose.evaluation.prediction import load_estimator
     from wholepose.evaluation.workflow import evaluate_model
-    from wholepose.weights import resolve
-    from wholepose.weights.files import sha256_of
+    from wholepose.weights import resolve_model, sha256_of
 
+    path = resolve_model(options.model)
     estimator = load_estimator(
-        options.model,
+        path,
         protocol=options.protocol,
         device=options.device,
         precision=options.precision,
@@ -232,7 +232,7 @@ def _run_model(
         protocol=card.protocol,
         boxes=taken,
         model=card.name,
-        model_sha256=sha256_of(resolve(options.model)),
+        model_sha256=sha256_of(path),
     )
     detector = None if boxes == "gt" else load_boxes(boxes, options, threshold)
     with progress(len(annotations.image_ids), hidden=options.quiet) as advance:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import lzma
 import shutil
 import stat
@@ -26,7 +25,6 @@ MAX_FILES = 2_000_000
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
-    gzip.BadGzipFile,
     zlib.error,
     lzma.LZMAError,
     EOFError,
@@ -70,7 +68,9 @@ def unpack(archive: Path, folder: Path, wanted: str, *, progress: bool = True) -
                 _write(content, gathering / place, size)
                 names.append(place)
                 bar.update()
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; gzip's and bzip2's have no number
+            raise
         raise AnnotationError(f"{archive}: is no archive, or is damaged: {error}; fetch it again") from error
     if not names:
         raise AnnotationError(f"{archive}: holds no {wanted!r}; it is another archive than the official one")
