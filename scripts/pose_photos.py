@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 from detector_scenes import run_length_mask
-from told_keypoints import combined, nowhere, read_told
+from told_keypoints import combined, read_told
 
 from wholepose.evaluation.holdout import holdout_ids, split_photos
 from wholepose.geometry import xywh_to_xyxy
@@ -155,8 +155,7 @@ def _add_parts(people: dict[str, list[Labelled]], person: Labelled, visibility: 
 def _is_large(person: Labelled, points: list[int]) -> bool:
     """Whether all of a part is known, and it is large enough to look at it alone."""
     place = person.keypoints[points]
-    known = person.labelled[points].all() and np.isfinite(place).all()
-    return bool(known and np.ptp(place, axis=0).max() >= SMALLEST_ZOOMED_PX)
+    return bool(person.labelled[points].all() and np.ptp(place, axis=0).max() >= SMALLEST_ZOOMED_PX)
 
 
 def read_unlabelled(folder: Path, told: dict[int, np.ndarray]) -> tuple[list[np.ndarray], list[Labelled]]:
@@ -180,9 +179,6 @@ def read_unlabelled(folder: Path, told: dict[int, np.ndarray]) -> tuple[list[np.
             place, labelled = np.zeros((136, 2), np.float32), np.zeros(136, bool)
             if row["id"] in told:
                 place, labelled = combined(place, labelled, told[row["id"]], box)
-                if labelled.any():  # others may be drawings
-                    gone = nowhere(told[row["id"]], box, photo.shape[:2]) & ~labelled
-                    place[gone], labelled[gone] = np.inf, True
             people.append(Labelled(smaller, place * factor, labelled, box * factor))
     return figures, people
 
@@ -216,7 +212,7 @@ def read_material(
     material.figures, material.people["street"] = read_unlabelled(data / "street", of_sets.get("street", {}))
     if web:
         people = read_unlabelled(web, of_sets.get("web", {}))[1]
-        material.people["web"] = [person for person in people if person.labelled.any()]
+        material.people["web"] = [person for person in people if person.labelled.any()]  # others may be drawings
     material.people |= known_hands(material.people)
     for file in split_photos(data / "negatives" / "train.json")[0][::3]:
         material.backgrounds.append(cv2.resize(read_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from wholepose.skeletons import HALPE136
-
 WHOLE = 26
 """Body and feet: the first of Halpe's 136; the others are those of faces and hands."""
 SURE, PART_SURE, SAME = 0.3, 0.5, 0.04
@@ -19,18 +17,6 @@ Of the labelled keypoints of COCO's train photos, MoveNet told three quarters so
 """
 NEAR, OURS = 0.1, 0.25
 """How far it may be from a label, as a share of the box, and what the label then weighs in their mean."""
-UNSEEN, EDGE = 0.1, 0.01
-"""Of somebody whom the photo cuts off, whose box ends within this share of its size from the photo's edge, what scores
-less in every look is nowhere: ``tell_keypoints.py --check`` says how often that is right."""
-HANGING = {
-    (0, 1, 2): HALPE136.parts["face"],
-    (9,): HALPE136.parts["left_hand"],
-    (10,): HALPE136.parts["right_hand"],
-    (11, 12): (19,),
-    (15,): (20, 22, 24),
-    (16,): (21, 23, 25),
-}
-"""What else is nowhere if all of some of COCO's 17 are."""
 
 
 def read_told(folder: Path) -> dict[str, dict[int, np.ndarray]]:
@@ -75,21 +61,3 @@ def combined(
     near = sure & labelled & (apart < NEAR)
     refined = np.where(near[:, None], OURS * keypoints + (1 - OURS) * place, keypoints)
     return np.where((sure & ~labelled)[:, None], place, refined).astype(keypoints.dtype), labelled | sure
-
-
-def nowhere(told: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Which keypoints of somebody whom the photo cuts off are not in it: (136,) bool.
-
-    Args:
-        told: (looks, 136, 3); COCO's 17 by a network that looked at all of them.
-        box: (4,) xyxy.
-        size: Height and width of the photo.
-    """
-    gone = np.zeros(told.shape[1], dtype=bool)
-    room = EDGE * (box[2:] - box[:2]).max()
-    height, width = size
-    if (box[:2] <= room).any() or box[2] >= width - room or box[3] >= height - room:
-        gone[:17] = told[:, :17, 2].max(0) < UNSEEN
-        for keypoints, others in HANGING.items():
-            gone[list(others)] = gone[list(keypoints)].all()
-    return gone

@@ -191,22 +191,6 @@ def test_faces_and_hands_are_told_where_that_is_surer():
     assert np.flatnonzero(known).tolist() == [*range(26), *range(100, 136)]
 
 
-@pytest.mark.parametrize(
-    ("box", "is_cut"),
-    [((0, 20, 50, 90), True), ((10, 20, 50, 100), True), ((10, 20, 79.8, 90), True), ((10, 20, 50, 90), False)],
-)
-def test_what_nobody_sees_of_people_at_the_edge_is_nowhere(box, is_cut):
-    """Legs that one look sees a little of stay unknown; feet and hands are where ankles and wrists are."""
-    from told_keypoints import nowhere
-
-    told = told_of(PLACE)
-    told[:, [9, 11, 12, 15], 2] = 0.05
-    told[0, 13, 2] = 0.05
-    gone = nowhere(told, np.array(box, dtype=float), (100, 80))
-    expected = [9, 11, 12, 15, 19, 20, 22, 24, *range(94, 115)] if is_cut else []
-    assert np.flatnonzero(gone).tolist() == expected
-
-
 def test_a_label_far_from_what_is_told_stays():
     from told_keypoints import combined
 
