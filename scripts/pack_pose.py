@@ -24,7 +24,7 @@ from pose_photos import Labelled, Material, clouds, read_drawn, read_material
 
 from wholepose.outputs import atomic_path
 
-QUALITY = 65
+QUALITY = 55
 EIGHTHS = 8
 NOWHERE = 32767
 """In the place of a coordinate: the keypoint is known to be in no photo."""

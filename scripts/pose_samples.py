@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from statistics import NormalDist
 from typing import NamedTuple
 
 import cv2
@@ -22,20 +23,20 @@ ZOOMED_SHARES = dict.fromkeys(ZOOMED, 0.04)
 SHARES = {
     "clean": {"body": 0.6, "face": 0.1, "left_hand": 0.08, "right_hand": 0.08, **ZOOMED_SHARES, "nobody": 0.02},
     "default": {
-        "lspet": 0.22,
-        "lsp": 0.04,
-        "coco": 0.14,
+        "lspet": 0.3,
+        "lsp": 0.06,
+        "coco": 0.12,
         "studio": 0.03,
-        "face68": 0.06,
-        "hand21": 0.12,
-        "body": 0.06,
-        "scenes": 0.15,
+        "face68": 0.07,
+        "hand21": 0.1,
+        "body": 0.1,
+        "scenes": 0.25,
         "face": 0.03,
         "left_hand": 0.05,
         "right_hand": 0.05,
         **ZOOMED_SHARES,
         "street": 0.12,
-        "web": 0.8,
+        "web": 0.9,
         **dict.fromkeys(HANDS, 0.04),
         "nobody": 0.04,
     },
@@ -47,13 +48,16 @@ PART_OF = {**{name: name for name in DRAWN[1:]}, **ZOOMED, **HANDS}
 """The part that is framed, of sets of whole people of whom a part is framed."""
 GROWTH = {"face68": 2.8, **dict.fromkeys(("hand21", *PART_OF), 2.0)}
 """How much larger than its keypoints the box around a face or a hand may be."""
-HIDDEN, COARSE = 0.25, 0.5
-"""How often something else hides a part, and how often the photo is coarse, while crops are varied most."""
+BESIDE, HIDDEN, COARSE = 0.35, 0.35, 0.5
+"""How often somebody stands beside or before a person, how often something else hides a part, and how often the photo
+is coarse, while crops are varied most."""
 COARSEST, COARSEST_PART = 0.22, 0.2
 """How small a photo may be against the crop, of people and of faces and hands."""
+NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)], np.float32)
+"""A standard normal deviate for each value of a random byte: drawn so, noise costs a fifth of the time."""
 UPPER = frozenset(range(11)) | {17, 18}
 HALF, CUT = 0.2, 0.25
-"""How often a half of somebody is framed, and how often the photo ends within them."""
+"""How often a half of somebody is framed, and how often the photo ends within them, while crops are varied most."""
 
 
 class Batch(NamedTuple):
@@ -61,7 +65,8 @@ class Batch(NamedTuple):
 
     Attributes:
         crops: (B, H, W, 3) uint8, as the learner sees them.
-        plain: (B, H, W, 3) uint8, the same ones in their own colours, sharp, with nothing and nobody put into them.
+        plain: (B, H, W, 3) uint8, the same ones in their own colours, sharp, with nothing and nobody put into them;
+            (B, 0, W, 3) where nobody asks for them.
         keypoints: (B, 136, 2) float32 in crop pixels; infinite where they are known to be nowhere.
         weights: (B, 136) float32: 1 where labelled, else 0.
     """
@@ -81,8 +86,8 @@ def augmented(
     strength: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One crop (H, W, 3) uint8 in its own colours, its keypoints (136, 2) in crop pixels and their weights (136,)."""
-    chance = rng.random()
-    if kind not in GROWTH and chance < CUT:
+    chance, cut, half = rng.random(), CUT * strength, HALF * strength
+    if kind not in GROWTH and chance < cut:
         person = cut_off(person, rng)
     box = person.box.astype(np.float64)
     keypoints, photo = person.keypoints.astype(np.float64), person.photo
@@ -95,7 +100,7 @@ def augmented(
         grow = np.exp(rng.uniform(np.log(0.95), np.log(GROWTH[kind])))
     else:
         body = np.flatnonzero(person.labelled & np.isfinite(keypoints).all(1))
-        if CUT <= chance < CUT + HALF and len(body) > 8:
+        if cut <= chance < cut + half and len(body) > 8:
             upper = rng.random() < 0.7
             chosen = [k for k in body if (k in UPPER or k >= 26) == upper]
             if len(chosen) > 2:
@@ -158,30 +163,32 @@ def beside(crop: np.ndarray, figure: np.ndarray, rng: np.random.Generator) -> np
     x, y = width * (0.5 + side * rng.uniform(0.28, 0.6)), height * rng.uniform(0.35, 0.75)
     across = scale if rng.random() < 0.5 else -scale
     matrix = np.array([[across, 0, x - across * figure.shape[1] / 2], [0, scale, y - scale * figure.shape[0] / 2]])
-    pasted = cv2.warpAffine(figure, matrix, (width, height)).astype(np.float32)
-    alpha = pasted[..., 3:] / 255
-    bright = rng.uniform(0.6, 1.3)
-    return (crop * (1 - alpha) + np.minimum(pasted[..., :3] * bright, 255) * alpha).astype(np.uint8)
+    pasted = cv2.warpAffine(figure, matrix, (width, height))
+    shown = pasted[..., 3].astype(np.float32) / 255
+    somebody = cv2.convertScaleAbs(cv2.cvtColor(pasted, cv2.COLOR_RGBA2RGB), alpha=rng.uniform(0.6, 1.3))
+    return cv2.blendLinear(somebody, crop, shown, 1 - shown)
 
 
 def recoloured(crop: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     """Brightness, contrast, colour cast, grey, blur, noise and something in the way."""
-    values = crop.astype(np.float32)
     if rng.random() < 0.7 * strength:
-        values = (values - 128) * rng.uniform(0.6, 1.4) + np.float32(128 + rng.uniform(-35, 35))
-        values += rng.uniform(-14, 14, 3).astype(np.float32)
+        levels = (np.arange(256)[:, None] - 128) * rng.uniform(0.6, 1.4) + 128 + rng.uniform(-35, 35)
+        levels = levels + rng.uniform(-14, 14, 3)
+        crop = cv2.LUT(crop, levels.round().clip(0, 255).astype(np.uint8)[None])
     if rng.random() < 0.1 * strength:
-        values = np.repeat(values.mean(2, keepdims=True), 3, 2)
+        crop = cv2.transform(crop, np.full((3, 3), 1 / 3))
     if rng.random() < 0.15 * strength:
-        values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.5, 1.6))
+        crop = cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.5, 1.6))
     if rng.random() < 0.15 * strength:
-        values = values + rng.standard_normal(values.shape, dtype=np.float32) * np.float32(rng.uniform(2, 14))
+        noise = cv2.LUT(rng.integers(0, 256, crop.shape, dtype=np.uint8), NORMAL * np.float32(rng.uniform(2, 14)))
+        crop = cv2.add(crop, noise, dtype=cv2.CV_8U)
     if rng.random() < 0.15 * strength:
         height, width = crop.shape[:2]
         h, w = int(height * rng.uniform(0.08, 0.3)), int(width * rng.uniform(0.08, 0.35))
         y, x = rng.integers(0, height - h), rng.integers(0, width - w)
-        values[y : y + h, x : x + w] = rng.uniform(0, 255, 3)
-    return np.clip(values, 0, 255).astype(np.uint8)
+        crop = crop.copy()
+        crop[y : y + h, x : x + w] = rng.uniform(0, 255, 3)
+    return crop
 
 
 def coarse(crop: np.ndarray, rng: np.random.Generator, coarsest: float) -> np.ndarray:
@@ -212,7 +219,7 @@ def behind(crop: np.ndarray, things: np.ndarray, rng: np.random.Generator) -> np
         cv2.ellipse(mask, (tuple(center), tuple(2 * axes), rng.uniform(0, 180)), 1, -1)
     else:
         cv2.rectangle(mask, *(np.round(center + sign * axes).astype(int).tolist() for sign in (-1, 1)), 1, -1)
-    return np.where(mask[..., None] > 0, cv2.resize(things, (width, height)), crop)
+    return cv2.copyTo(cv2.resize(things, (width, height)), mask, crop.copy())
 
 
 def nobody(background: np.ndarray, size: tuple[int, int], rng: np.random.Generator):
@@ -228,7 +235,7 @@ def mirrored(crop: np.ndarray, plain: np.ndarray, keypoints: np.ndarray, weights
     """The mirror images, left and right exchanged."""
     keypoints = keypoints[HALPE136.flip_indices]
     keypoints[:, 0] = crop.shape[1] - 1 - keypoints[:, 0]
-    return crop[:, ::-1], plain[:, ::-1], keypoints, weights[HALPE136.flip_indices]
+    return cv2.flip(crop, 1), cv2.flip(plain, 1), keypoints, weights[HALPE136.flip_indices]
 
 
 class Samples(IterableDataset):  # type: ignore[type-arg]
@@ -238,10 +245,11 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
         material: What to draw from.
         shares: Of each set; sets of nobody are left out.
         seed: Of the choices; worker processes add their number.
+        plain: Whether crops are wanted as they were before they were varied, too.
     """
 
-    def __init__(self, material: Material, shares: dict[str, float], seed: int) -> None:
-        self._material = material
+    def __init__(self, material: Material, shares: dict[str, float], seed: int, plain: bool = True) -> None:
+        self._material, self._plain = material, plain
         self._shares = {k: v for k, v in shares.items() if k == "nobody" or material.people.get(k)}
         self._seed = seed
         self._wanted = torch.zeros(4, dtype=torch.float64).share_memory_()
@@ -264,6 +272,7 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
             chosen = rng.choice(names, int(count), p=shares / shares.sum())
             samples = [self._sample(str(name), (int(height), int(width)), strength, rng) for name in chosen]
             crops, plain, keypoints, weights = (np.stack(column) for column in zip(*samples, strict=True))
+            plain = plain if self._plain else plain[:, :0].copy()
             yield Batch(*(torch.from_numpy(v) for v in (crops, plain, keypoints.astype(np.float32), weights)))
 
     def _sample(self, name: str, size: tuple[int, int], strength: float, rng: np.random.Generator):
@@ -276,7 +285,7 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
         around = background if rng.random() < 0.5 * strength else None
         plain, *labels = augmented(person, name, around, size, rng, strength)
         crop = plain
-        if figures and name not in GROWTH and rng.random() < 0.3 * strength:
+        if figures and name not in GROWTH and rng.random() < BESIDE * strength:
             crop = beside(crop, figures[rng.integers(len(figures))], rng)
         if name not in ZOOMED and name not in HANDS:  # they are coarse enough
             if rng.random() < HIDDEN * strength:

@@ -60,7 +60,7 @@ LIMBS = list(range(5, 17))
 OUTER = ("head.", "backbone.conv1.")
 RATES = {"filters": 0.02, "others": 1.5e-3}
 STRENGTHS = (1.0, 0.55)
-"""How much crops are varied at the beginning and at the end: small networks have no time to overfit here."""
+"""How much crops are varied at the beginning and at the end, unless --strengths says otherwise."""
 ABSENT = 0.25
 """Weight of a keypoint that is not in the crop against one that is."""
 KERNEL = 11
@@ -77,10 +77,10 @@ DATA = {
         "COCO train2017, 78 photos (annotations CC BY 4.0, photos various terms)",
         "300-W: HELEN and AFW, 1,207 faces (research only)",
         "hands of Ge et al. 2019, 400 (non-commercial research and education)",
-        "Clothing Co-Parsing, 1,003 people cut out to stand beside others (photos of bloggers, no licence of theirs)",
+        "Clothing Co-Parsing, 1,003 people, alone and cut out beside others (photos of bloggers, no licence of theirs)",
         "259 studio photos of HuuTranDuc/LiteHrnet (no licence of the photos)",
         "INRIA Person negatives as backgrounds (research)",
-        "4,195 people in photos out of npm packages under permissive licences (photos of others; "
+        "4,718 people in photos out of npm packages under permissive licences (photos of others; "
         "scripts/gather_photos.py)",
         "where keypoints are in these photos, as told by MoveNet Thunder, BlazePose and MediaPipe's hand network "
         "(Google, Apache-2.0)",
@@ -251,6 +251,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True, help="of training, over all processes of the run")
     parser.add_argument("--small", type=float, default=0.65, help="share of the time that goes to small crops")
     parser.add_argument("--rate", type=float, default=1.0, help="highest learning rate against that for new weights")
+    parser.add_argument(
+        "--strengths", type=float, nargs=2, default=STRENGTHS, help="how much crops are varied, first and last, 0 to 1"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--arch", choices=list(ARCHITECTURES), default="hrnet_w32_deep_f96")
     parser.add_argument("--init", type=Path, help="weights to start from")
@@ -294,7 +297,8 @@ def train(together: Together, options: argparse.Namespace) -> None:
     run = Run(options, device, together)
     run.model.train()
     progress = run.progress
-    samples = Samples(material, shares, options.seed + progress.step + 1_000_000 * together.rank)
+    seed = options.seed + progress.step + 1_000_000 * together.rank
+    samples = Samples(material, shares, seed, plain=run.teacher is not None)
     log = (options.run / "log.jsonl").open("a", encoding="utf-8")
 
     def note(**values: object) -> None:
@@ -316,7 +320,8 @@ def train(together: Together, options: argparse.Namespace) -> None:
         size, sigma, count = SMALL if done < options.small else LARGE
         phase = Phase(size, sigma, options.batch or count)
         made = phase.count // 2 if run.teacher else phase.count  # the other half are mirror images of earlier ones
-        samples.want(size, made, STRENGTHS[0] + (STRENGTHS[1] - STRENGTHS[0]) * done)
+        first, last = options.strengths
+        samples.want(size, made, first + (last - first) * done)
         return phase
 
     note(people={name: len(people) for name, people in material.people.items()}, held_out=len(material.held_out))

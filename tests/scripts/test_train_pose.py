@@ -168,6 +168,28 @@ def test_plain_crops_are_the_varied_ones_before_they_were_varied(material):
             assert not apart.any()
 
 
+def test_crops_are_the_same_whether_plain_ones_are_wanted_or_not(material):
+    from pose_samples import Samples
+
+    batches = []
+    for plain in (True, False):
+        samples = Samples(material, {"body": 0.5, "lspet": 0.5}, 3, plain)
+        samples.want((64, 48), 32)
+        batches.append(next(iter(samples)))
+    with_plain, without = batches
+    assert without.plain.numel() == 0
+    for name in ("crops", "keypoints", "weights"):
+        assert torch.equal(getattr(with_plain, name), getattr(without, name))
+
+
+def test_noise_is_normal():
+    from pose_samples import NORMAL
+
+    assert abs(NORMAL.mean()) < 1e-6
+    assert abs(NORMAL.std() - 1) < 0.02
+    assert abs((np.abs(NORMAL) < 1).mean() - 0.683) < 0.005
+
+
 def test_heatmaps_of_mirrored_crops_are_mirrored_cell_by_cell(material):
     from pose_samples import one_batch
     from teaching import mirror_crops, mirror_heatmaps
