@@ -69,7 +69,6 @@ SAVE_S = {"cpu": 480}
 REPORT_S = {"cpu": 60}
 """Between lines of the log, by device; 15 on all others."""
 SYNTHETIC = "synthetic people of wholepose (clean looks)"
-SYNTHETIC_HANDS = "synthetic hands of wholepose in poses of Ge et al. 2019 (non-commercial), skins as of MakeHuman"
 DATA = {
     "clean": (SYNTHETIC,),
     "default": (
@@ -85,7 +84,6 @@ DATA = {
         "where keypoints are in these photos, as told by MoveNet Thunder, BlazePose and MediaPipe's hand network "
         "(Google, Apache-2.0)",
         SYNTHETIC,
-        SYNTHETIC_HANDS,
     ),
 }
 TERMS = {
