@@ -54,7 +54,7 @@ is coarse, while crops are varied most."""
 COARSEST, COARSEST_PART = 0.22, 0.2
 """How small a photo may be against the crop, of people and of faces and hands."""
 NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)], np.float32)
-"""A standard normal deviate for each value of a random byte: drawn so, noise costs a fifth of the time."""
+"""A standard normal deviate for each value of a random byte: drawn so, noise costs a third of the time."""
 UPPER = frozenset(range(11)) | {17, 18}
 HALF, CUT = 0.2, 0.25
 """How often a half of somebody is framed, and how often the photo ends within them, while crops are varied most."""

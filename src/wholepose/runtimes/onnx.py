@@ -76,7 +76,7 @@ class OnnxRuntime:
         self._siblings: dict[int, OnnxRuntime] = {self._threads: self}
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        # Threads that wait at full load save 2 % of a call alone and take it many times over from the detector's.
+        # Threads that wait at full load save 2 % of a call alone, but take the cores from a detector.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # A plan of memory for each batch size costs a second arena (a fifth more memory) and saves no time.
         options.enable_mem_pattern = False
